@@ -1,0 +1,119 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/microvm/microvm/rootfs/export"
+	"github.com/microvm/microvm/vmm"
+	"github.com/microvm/microvm/vmm/control"
+	"github.com/microvm/microvm/vmm/virtio/console"
+	"github.com/microvm/microvm/vmm/virtio/fs"
+	"github.com/microvm/microvm/vmm/virtio/rng"
+	"github.com/microvm/microvm/vmm/virtio/vsock"
+)
+
+// fsTag is the name that the guest mounts the exports by.
+const fsTag = "exports"
+
+// devices are the machine's, and what is behind them.
+type devices struct {
+	files    *export.Server
+	fs       *fs.Device
+	vsock    *vsock.Device
+	listener *net.UnixListener
+	rng      *rng.Device
+	console  *console.Device
+}
+
+// newDevices makes the devices on the descriptors that c names.
+func newDevices(c *control.Config, ring *vmm.Console, log *logrus.Entry) (*devices, error) {
+	d := &devices{rng: rng.New(), console: console.New(ring)}
+	for _, build := range []func(*control.Config, *logrus.Entry) error{d.openExports, d.openVsock} {
+		if err := build(c, log); err != nil {
+			return nil, err
+		}
+	}
+	return d, nil
+}
+
+func (d *devices) openExports(c *control.Config, log *logrus.Entry) (err error) {
+	files := log.WithField("device", "fs")
+	if d.files, err = export.NewServer(export.Options{Logf: files.Warnf}); err != nil {
+		return err
+	}
+	if d.fs, err = fs.New(d.files, fs.Options{Tag: fsTag}); err != nil {
+		return err
+	}
+	for _, e := range c.Exports {
+		f, err := openFile(e.FD, "export "+e.Name)
+		if err != nil {
+			return err
+		}
+		err = d.addExport(e, f)
+		f.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addExport shows f to the guest; f stays the caller's.
+func (d *devices) addExport(e control.Export, f *os.File) error {
+	return d.files.AddExport(e.Name, f, export.Policy{ReadOnly: e.ReadOnly})
+}
+
+func (d *devices) openVsock(c *control.Config, log *logrus.Entry) error {
+	outbound := make(map[uint32]*os.File)
+	for port, fd := range c.Vsock.Outbound {
+		f, err := openFile(fd, fmt.Sprintf("vsock port %d", port))
+		if err != nil {
+			return err
+		}
+		outbound[port] = f
+	}
+	d.vsock = vsock.New(vsock.Config{
+		GuestCID: c.Vsock.GuestCID,
+		Dial:     vsock.Outbound(outbound),
+		Warn:     func(err error) { log.WithField("device", "vsock").WithError(err).Warn("guest broke the protocol") },
+	})
+	if c.Vsock.Listener == 0 {
+		return nil
+	}
+	f, err := openFile(c.Vsock.Listener, "vsock listener")
+	if err != nil {
+		return err
+	}
+	d.listener, err = unixListener(f)
+	return err
+}
+
+// unixListener takes f over.
+func unixListener(f *os.File) (*net.UnixListener, error) {
+	defer f.Close()
+	l, err := net.FileListener(f)
+	if err != nil {
+		return nil, fmt.Errorf("open vsock listener: %w", err)
+	}
+	u, ok := l.(*net.UnixListener)
+	if !ok {
+		return nil, errors.Join(errors.New("open vsock listener: not a unix socket"), l.Close())
+	}
+	u.SetUnlinkOnClose(false) // the path is the owner's
+	return u, nil
+}
+
+// listen serves the host's clients.
+func (d *devices) listen(log *logrus.Entry) {
+	if d.listener == nil {
+		return
+	}
+	if err := d.vsock.Serve(d.listener); err != nil {
+		log.WithError(err).Error("vsock listener broke down")
+	}
+}

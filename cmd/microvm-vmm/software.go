@@ -1,0 +1,46 @@
+package main
+
+import (
+	"github.com/sirupsen/logrus"
+
+	"github.com/microvm/microvm/vmm"
+	"github.com/microvm/microvm/vmm/control"
+	"github.com/microvm/microvm/vmm/qemu"
+	"github.com/microvm/microvm/vmm/virtio"
+)
+
+// software is QEMU with our devices. Console and entropy are QEMU's own.
+type software struct {
+	m *qemu.Machine
+}
+
+// newSoftware starts QEMU.
+func newSoftware(c *control.Config, d *devices, console *vmm.Console, log *logrus.Entry) (machine, error) {
+	kernel, initramfs, err := bootFiles(c)
+	if err != nil {
+		return nil, err
+	}
+	defer kernel.Close()
+	if initramfs != nil {
+		defer initramfs.Close()
+	}
+	m, err := qemu.Start(qemu.Config{
+		Path: c.QEMU, CPUs: c.CPUs, Memory: c.Memory,
+		Kernel: kernel, Initramfs: initramfs, Cmdline: c.Cmdline, Debug: c.Debug,
+		Devices: []virtio.Device{d.fs, d.vsock},
+		Console: console, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return software{m}, nil
+}
+
+// Run implements machine.
+func (s software) Run() vmm.Exit {
+	reason, err := s.m.Wait()
+	return vmm.Exit{Reason: reason, Err: err}
+}
+
+// Stop implements machine.
+func (s software) Stop() { s.m.Stop() }

@@ -1,0 +1,140 @@
+// Package control is what a VM process and its owner say to each other: the
+// configuration at the start, and messages over a SOCK_SEQPACKET socketpair
+// while the VM lives.
+//
+// The owner's end of the socketpair is the VM's life line: when it is closed,
+// however that happened, the VM ends.
+package control
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+)
+
+// Machine kinds.
+const (
+	MachineKVM      = "kvm"
+	MachineSoftware = "software"
+)
+
+// Config is everything a VM process is told and handed. Fields that hold a
+// descriptor name it by its number in the VM process; 0 means none.
+type Config struct {
+	// ID names the VM in logs.
+	ID string `json:"id"`
+	// Machine is MachineKVM or MachineSoftware.
+	Machine string `json:"machine"`
+	// CPUs is the number of vCPUs, at least 1.
+	CPUs int `json:"cpus"`
+	// Memory is the guest's memory in bytes, a multiple of 1 MiB.
+	Memory uint64 `json:"memory"`
+	// Kernel and Initramfs are readable descriptors of regular files.
+	Kernel    int `json:"kernel"`
+	Initramfs int `json:"initramfs"`
+	// Cmdline is appended to the kernel command line.
+	Cmdline string `json:"cmdline,omitempty"`
+	// Debug makes the guest kernel verbose.
+	Debug bool `json:"debug,omitempty"`
+	// KVM is /dev/kvm opened read-write (MachineKVM).
+	KVM int `json:"kvm,omitempty"`
+	// QEMU is the path of qemu-system-x86_64 (MachineSoftware).
+	QEMU string `json:"qemu,omitempty"`
+	// Control is the VM's end of the control socketpair.
+	Control int `json:"control"`
+	// Log is where the VM process writes its log as JSON lines; 0 is stderr.
+	Log int `json:"log,omitempty"`
+	// Vsock configures the host's side of the guest's virtio-vsock.
+	Vsock Vsock `json:"vsock"`
+	// Exports are shared with the guest from the start.
+	Exports []Export `json:"exports,omitempty"`
+}
+
+// Vsock says which streams may cross the VM's boundary.
+type Vsock struct {
+	// GuestCID is the guest's context id, 3 or more.
+	GuestCID uint64 `json:"guestCID"`
+	// Listener is a listening unix stream socket: a client that writes
+	// "CONNECT <port>\n" is connected to that port of the guest.
+	Listener int `json:"listener"`
+	// Outbound maps a host port that the guest may connect to, once, to a
+	// connected stream socket.
+	Outbound map[uint32]int `json:"outbound,omitempty"`
+}
+
+// Export is a directory or a single file of the host that the guest sees as
+// Name in the root of its share.
+type Export struct {
+	// Name is a single path component.
+	Name string `json:"name"`
+	// FD is an O_PATH or readable descriptor of the directory or file.
+	FD int `json:"fd"`
+	// ReadOnly refuses every change, on the host's side.
+	ReadOnly bool `json:"readOnly,omitempty"`
+}
+
+// ReadConfig reads the configuration from r to its end.
+func ReadConfig(r io.Reader) (*Config, error) {
+	dec := json.NewDecoder(io.LimitReader(r, 1<<20))
+	dec.DisallowUnknownFields()
+	var c Config
+	if err := dec.Decode(&c); err != nil {
+		return nil, fmt.Errorf("read VM configuration: %w", err)
+	}
+	return &c, nil
+}
+
+// Operations that an owner may request.
+const (
+	OpAddExport    = "add-export"    // Export names it, one descriptor comes along
+	OpRemoveExport = "remove-export" // Export.Name
+	OpConsole      = "console"       // answered with the console's last lines
+	OpStop         = "stop"          // ends the VM at once
+)
+
+// Request is a message from the owner. Each is answered by an Event of type
+// EventReply with the same Seq.
+type Request struct {
+	Seq    uint64  `json:"seq"`
+	Op     string  `json:"op"`
+	Export *Export `json:"export,omitempty"`
+}
+
+// Event types.
+const (
+	EventReply = "reply" // the answer to a Request
+	EventStage = "stage" // start-up has reached a Stage
+	EventExit  = "exit"  // the VM has ended; the last message
+)
+
+// Stages of a start, in order. The guest's own follow in the agent's Hello.
+const (
+	StageProcess = "vmm"   // the VM process has read its configuration
+	StageRun     = "vcpus" // the vCPUs run (or QEMU was started)
+)
+
+// Reasons for the end of a VM.
+const (
+	ReasonPowerOff    = "poweroff"     // the agent switched it off
+	ReasonReset       = "reset"        // the guest rebooted
+	ReasonPanic       = "panic"        // the guest's kernel panicked
+	ReasonTripleFault = "triple-fault" // the guest's CPU gave up
+	ReasonStopped     = "stopped"      // the owner asked, or went away
+	ReasonError       = "error"        // the host's side failed; see Error
+)
+
+// Event is a message from the VM process.
+type Event struct {
+	Type string `json:"type"`
+	// Seq and Error answer a Request; Error is empty on success. An exit
+	// with ReasonError also has its cause in Error.
+	Seq   uint64 `json:"seq,omitempty"`
+	Error string `json:"error,omitempty"`
+	// Stage was reached at Time, CLOCK_MONOTONIC of the host in nanoseconds.
+	Stage string `json:"stage,omitempty"`
+	Time  int64  `json:"time,omitempty"`
+	// Reason is why the VM ended.
+	Reason string `json:"reason,omitempty"`
+	// Console holds the last lines of the guest's console.
+	Console string `json:"console,omitempty"`
+}

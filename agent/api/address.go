@@ -1,0 +1,38 @@
+package api
+
+// Version is the protocol's version. Host and guest compare it in Hello and
+// refuse each other when it differs.
+const Version = "1"
+
+// Addresses on vsock, the same on every machine.
+const (
+	// HostCID is the host's context id (virtio 1.2, 5.10.4).
+	HostCID = 2
+	// GuestCID is the only guest's context id.
+	GuestCID = 3
+
+	// PortAgent carries ttrpc. The agent dials it on the host once, when it
+	// is ready, and serves that connection; it listens on it for more.
+	PortAgent = 1024
+	// PortStream takes standard streams, see [OpenStream].
+	PortStream = 1025
+)
+
+// Places inside the guest.
+const (
+	// ExportsTag is the virtio-fs tag of the share with all exports.
+	ExportsTag = "exports"
+	// ExportsDir is where the agent mounts it; a container's root path and
+	// the sources of its bind mounts lie below.
+	ExportsDir = "/run/microvm/exports"
+)
+
+// ExitPort is the I/O port that powers the machine off when it is written to.
+const ExitPort = 0x501
+
+// Stages of the agent's start, as named in [HelloResponse].
+const (
+	StageInit   = "init"   // the agent's first own instruction
+	StageMounts = "mounts" // the guest's file systems are mounted
+	StageReady  = "ready"  // the services are about to be served
+)

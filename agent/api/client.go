@@ -1,0 +1,57 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/containerd/ttrpc"
+)
+
+// Client calls both services of an agent over one connection. Calls may be
+// made concurrently; a blocking Wait does not hold up others.
+type Client struct {
+	Task    TaskService
+	Machine MachineService
+
+	rpc *ttrpc.Client
+}
+
+// NewClient takes over conn, a raw connection to the agent. onClose, if not
+// nil, is called once when the connection has ended, whoever ended it; calls
+// in flight then fail with ttrpc.ErrClosed.
+func NewClient(conn net.Conn, onClose func()) *Client {
+	var opts []ttrpc.ClientOpts
+	if onClose != nil {
+		opts = append(opts, ttrpc.WithOnClose(onClose))
+	}
+	rpc := ttrpc.NewClient(conn, opts...)
+	return &Client{Task: NewTaskClient(rpc), Machine: NewMachineClient(rpc), rpc: rpc}
+}
+
+// Hello waits until the agent is ready and gives it seed and hostname; either
+// may be empty.
+func (c *Client) Hello(ctx context.Context, hostname string, seed []byte) (*HelloResponse, error) {
+	resp, err := c.Machine.Hello(ctx, &HelloRequest{Version: Version, Hostname: hostname, Entropy: seed})
+	if err != nil {
+		return nil, fmt.Errorf("greet agent: %w", err)
+	}
+	return resp, nil
+}
+
+// SetClock gives the guest the host's time. The agent must be ready already.
+func (c *Client) SetClock(ctx context.Context) error {
+	_, err := c.Machine.Hello(ctx, &HelloRequest{Version: Version, UnixNanos: time.Now().UnixNano()})
+	if err != nil {
+		return fmt.Errorf("set guest's clock: %w", err)
+	}
+	return nil
+}
+
+// RPC is the connection itself, for services that this package doesn't know,
+// such as containerd's generated task client. It stays c's.
+func (c *Client) RPC() *ttrpc.Client { return c.rpc }
+
+// Close ends the connection.
+func (c *Client) Close() error { return c.rpc.Close() }

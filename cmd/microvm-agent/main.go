@@ -1,0 +1,83 @@
+// Command microvm-agent is PID 1 of a microvm guest and the only file of its
+// initramfs. With the argument "init" it is the first stage of a container's
+// process instead.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"github.com/containerd/ttrpc"
+
+	"github.com/microvm/microvm/agent/api"
+	"github.com/microvm/microvm/agent/guest"
+	"github.com/microvm/microvm/agent/process"
+	_ "github.com/microvm/microvm/agent/process/reexec"
+)
+
+// version is set by the build.
+var version = "unknown"
+
+func main() {
+	started := guest.Boottime()
+	if os.Getpid() != 1 {
+		fmt.Fprintf(os.Stderr, "microvm-agent %s: runs as PID 1 of a microvm guest only\n", version)
+		os.Exit(2)
+	}
+	guest.Fatal(run(started))
+}
+
+// run brings the guest up and serves the host. It returns only to say what went
+// wrong: the guest's life ends within a call.
+func run(started time.Duration) error {
+	timeline := new(guest.Timeline)
+	timeline.ReachedAt(api.StageInit, started)
+	guest.IgnoreSignals()
+	if err := errors.Join(guest.MountAll(), guest.RaiseLimits(), guest.LoopbackUp()); err != nil {
+		return err
+	}
+	guest.ConfigureLog()
+	timeline.Reach(api.StageMounts)
+
+	streams := process.NewStreams()
+	engine, err := process.NewEngine(guest.StateDir, streams)
+	if err != nil {
+		return err
+	}
+	tasks := process.Service{Engine: engine}
+	server, err := ttrpc.NewServer()
+	if err != nil {
+		return fmt.Errorf("make server: %w", err)
+	}
+	api.RegisterTaskService(server, tasks)
+	api.RegisterMachineService(server, &guest.Machine{Timeline: timeline, List: tasks.List})
+	return serve(server, streams, timeline)
+}
+
+// serve answers on both ports and on the connection that tells the host that
+// the guest is ready.
+func serve(server *ttrpc.Server, streams *process.Streams, timeline *guest.Timeline) error {
+	calls, err := guest.Listen(api.PortAgent)
+	if err != nil {
+		return err
+	}
+	arrivals, err := guest.Listen(api.PortStream)
+	if err != nil {
+		return err
+	}
+	timeline.Reach(api.StageReady)
+	ready, err := guest.Dial(api.HostCID, api.PortAgent)
+	if err != nil {
+		return fmt.Errorf("tell the host that the guest is ready: %w", err)
+	}
+	failed := make(chan error)
+	for _, l := range []net.Listener{guest.OneConn(ready), calls} {
+		go func() { failed <- server.Serve(context.Background(), l) }()
+	}
+	go func() { failed <- streams.Serve(arrivals) }()
+	return <-failed
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"encoding/json"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/opencontainers/runtime-spec/specs-go/features"
+	"github.com/urfave/cli/v2"
+
+	"github.com/microvm/microvm/runtime/bundle"
+)
+
+func featuresCommand() *cli.Command {
+	return &cli.Command{
+		Name:         "features",
+		Usage:        "show the enabled features",
+		Description:  "The result is parsable as JSON, see https://github.com/opencontainers/runtime-spec/blob/main/features.md.",
+		Before:       arguments(0, 0),
+		OnUsageError: badFlag,
+		Action: func(c *cli.Context) error {
+			enc := json.NewEncoder(c.App.Writer)
+			enc.SetIndent("", "    ")
+			return enc.Encode(newFeatures())
+		},
+	}
+}
+
+// newFeatures tells what the guest does: its kernel and agent come with this
+// program.
+func newFeatures() features.Features {
+	yes, no := true, false
+	return features.Features{
+		OCIVersionMin: "1.0.0",
+		OCIVersionMax: specs.Version,
+		MountOptions:  bundle.MountOptions(),
+		Linux: &features.Linux{
+			Namespaces:   bundle.Namespaces(),
+			Capabilities: bundle.Capabilities(),
+			Cgroup:       &features.Cgroup{V1: &no, V2: &yes, Systemd: &no, SystemdUser: &no, Rdma: &no},
+			Seccomp:      seccompFeatures(),
+			Apparmor:     &features.Apparmor{Enabled: &no},
+			Selinux:      &features.Selinux{Enabled: &no},
+			IntelRdt:     &features.IntelRdt{Enabled: &no},
+			MountExtensions: &features.MountExtensions{
+				IDMap: &features.IDMap{Enabled: &no},
+			},
+		},
+		Annotations: map[string]string{
+			"io.microvm.version":                         version,
+			"org.opencontainers.runc.checkpoint.enabled": "false",
+		},
+		PotentiallyUnsafeConfigAnnotations: []string{"io.microvm."},
+	}
+}
+
+// seccompFeatures are those of the guest's libseccomp and kernel.
+func seccompFeatures() *features.Seccomp {
+	yes := true
+	return &features.Seccomp{
+		Enabled: &yes,
+		Actions: []string{
+			"SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS",
+			"SCMP_ACT_KILL_THREAD", "SCMP_ACT_LOG", "SCMP_ACT_TRACE", "SCMP_ACT_TRAP",
+		},
+		Operators: []string{
+			"SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT", "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE",
+		},
+		Archs: []string{"SCMP_ARCH_X32", "SCMP_ARCH_X86", "SCMP_ARCH_X86_64"},
+	}
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/microvm/microvm/agent/api"
+)
+
+func psCommand() *cli.Command {
+	return &cli.Command{
+		Name:         "ps",
+		Usage:        "ps displays the processes running inside a container",
+		ArgsUsage:    "<container-id> [-ef]",
+		Flags:        []cli.Flag{&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Value: "table", Usage: formatUsage}},
+		Before:       arguments(1, -1),
+		OnUsageError: badFlag,
+		Action:       ps,
+	}
+}
+
+func ps(c *cli.Context) error {
+	name, err := id(c)
+	if err != nil {
+		return err
+	}
+	if o := c.Args().Tail(); len(o) > 1 || len(o) == 1 && o[0] != "-ef" {
+		return fmt.Errorf("ps options %q: only -ef is there, the processes are in the guest", o)
+	}
+	all, err := reader(c).Processes(c.Context, name)
+	if err != nil {
+		return err
+	}
+	switch c.String("format") {
+	case "table":
+		return writeProcesses(c.App.Writer, all, time.Now())
+	case "json":
+		return writePIDs(c, name)
+	}
+	return errors.New("invalid format option")
+}
+
+// writePIDs prints the pids of the host that stand for the container, for tools
+// that look them up there: the guest's numbers would be those of strangers.
+func writePIDs(c *cli.Context, name string) error {
+	info, err := reader(c).State(name)
+	if err != nil {
+		return err
+	}
+	pids := []int{}
+	if info.PID != 0 {
+		pids = append(pids, info.PID)
+	}
+	return json.NewEncoder(c.App.Writer).Encode(pids)
+}
+
+// writeProcesses prints what `ps -ef` prints in the guest.
+func writeProcesses(w io.Writer, all []*api.Process, now time.Time) error {
+	const row = "%-8s %7s %7s  0 %-5s %-8s %8s %s\n"
+	_, err := fmt.Fprintf(w, "%-8s %7s %7s  C %-5s %-8s %8s %s\n", "UID", "PID", "PPID", "STIME", "TTY", "TIME", "CMD")
+	for _, p := range all {
+		if err == nil {
+			_, err = fmt.Fprintf(w, row, owner(p.GetUid()), fmt.Sprint(p.GetPid()), fmt.Sprint(p.GetPpid()),
+				startTime(time.Unix(0, p.GetStartedUnixNanos()), now), p.GetTty(), cpuTime(time.Duration(p.GetCpuNanos())), printable(p.GetCommand()))
+		}
+	}
+	return err
+}
+
+// startTime is the column STIME: the time today, the day before that.
+func startTime(t, now time.Time) string {
+	switch {
+	case now.Sub(t) < 24*time.Hour:
+		return t.Format("15:04")
+	case t.Year() == now.Year():
+		return t.Format("Jan02")
+	}
+	return t.Format("2006")
+}
+
+func cpuTime(d time.Duration) string {
+	s := int64(d.Seconds())
+	return fmt.Sprintf("%02d:%02d:%02d", s/3600, s/60%60, s%60)
+}
+
+// printable keeps a guest's command line from playing with the terminal.
+func printable(s string) string {
+	out := []rune(s)
+	for i, r := range out {
+		if r < ' ' || r == 0x7f {
+			out[i] = '?'
+		}
+	}
+	return string(out)
+}

@@ -1,0 +1,135 @@
+package bundle
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// guestLinux is the Linux part for the guest. The container sits alone in the
+// guest's cgroup hierarchy, shares the guest's network, and its CPUs are
+// numbered by the guest.
+func guestLinux(l *specs.Linux, id string) *specs.Linux {
+	if l == nil {
+		l = &specs.Linux{}
+	}
+	g := *l
+	g.CgroupsPath = "/" + id
+	g.MountLabel = ""
+	g.Namespaces = guestNamespaces(l)
+	g.Resources = GuestResources(l.Resources)
+	return &g
+}
+
+// guestNamespaces drops the network namespace: the machine is one. A new one is
+// kept only where the guest's kernel or libcontainer refuse to work without:
+// for sysctls of the network and for sysfs in a user namespace. A cgroup
+// namespace is always there: who has none on the host expects to see the cgroup
+// of the container all the same, for that is what a cgroup mount shows there.
+func guestNamespaces(l *specs.Linux) []specs.LinuxNamespace {
+	keepNet := slices.ContainsFunc(l.Namespaces, func(ns specs.LinuxNamespace) bool { return ns.Type == specs.UserNamespace })
+	for k := range l.Sysctl {
+		keepNet = keepNet || strings.HasPrefix(strings.ReplaceAll(k, "/", "."), "net.")
+	}
+	kept := []specs.LinuxNamespace{{Type: specs.CgroupNamespace}}
+	for _, ns := range l.Namespaces {
+		if ns.Type == specs.CgroupNamespace {
+			continue
+		}
+		if ns.Type != specs.NetworkNamespace {
+			kept = append(kept, ns)
+		} else if keepNet {
+			kept = append(kept, specs.LinuxNamespace{Type: ns.Type})
+		}
+	}
+	return kept
+}
+
+// GuestResources leaves out what names the host's CPUs, memory nodes and block
+// devices: that limits the machine, on the host.
+func GuestResources(r *specs.LinuxResources) *specs.LinuxResources {
+	if r == nil {
+		return nil
+	}
+	g := *r
+	if r.CPU != nil {
+		cpu := *r.CPU
+		cpu.Cpus, cpu.Mems = "", ""
+		g.CPU = &cpu
+	}
+	if r.BlockIO != nil {
+		g.BlockIO = &specs.LinuxBlockIO{Weight: r.BlockIO.Weight, LeafWeight: r.BlockIO.LeafWeight}
+	}
+	return &g
+}
+
+// Size is what a container asks of its machine; 0 means that it doesn't say.
+type Size struct {
+	// Memory is the container's limit in bytes.
+	Memory uint64
+	// CPUs that it can keep busy.
+	CPUs int
+}
+
+func sizeOf(l *specs.Linux) Size {
+	var s Size
+	if l == nil || l.Resources == nil {
+		return s
+	}
+	if m := l.Resources.Memory; m != nil && m.Limit != nil && *m.Limit > 0 {
+		s.Memory = uint64(*m.Limit)
+	}
+	if c := l.Resources.CPU; c != nil {
+		s.CPUs = cpus(c)
+	}
+	return s
+}
+
+// defaultPeriod is the kernel's, in microseconds.
+const defaultPeriod = 100000
+
+func cpus(c *specs.LinuxCPU) int {
+	n := len(cpuList(c.Cpus))
+	if c.Quota != nil && *c.Quota > 0 {
+		period := uint64(defaultPeriod)
+		if c.Period != nil && *c.Period > 0 {
+			period = *c.Period
+		}
+		quota := int((uint64(*c.Quota) + period - 1) / period)
+		if n == 0 || quota < n {
+			n = quota
+		}
+	}
+	return n
+}
+
+// cpuList parses a list such as "0-2,5". What is malformed is left to the
+// guest to refuse; numbers are bounded, so that no range fills the memory.
+func cpuList(list string) []int {
+	const most = 4096
+	var all []int
+	for part := range strings.SplitSeq(list, ",") {
+		first, last, ok := parseRange(strings.TrimSpace(part))
+		for n := first; ok && n <= last && n < most; n++ {
+			if !slices.Contains(all, n) {
+				all = append(all, n)
+			}
+		}
+	}
+	return all
+}
+
+func parseRange(s string) (first, last int, ok bool) {
+	from, to, isRange := strings.Cut(s, "-")
+	first, err := strconv.Atoi(from)
+	if err != nil || first < 0 {
+		return 0, 0, false
+	}
+	if !isRange {
+		return first, first, true
+	}
+	last, err = strconv.Atoi(to)
+	return first, last, err == nil
+}

@@ -1,0 +1,174 @@
+package bundle
+
+import (
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// splitMounts rewrites the guest's mounts and returns which destinations are
+// files.
+func (p *Plan) splitMounts(b *Bundle, stat Stat) (files map[string]bool, err error) {
+	files = map[string]bool{}
+	p.Guest.Mounts = slices.Clone(b.Spec.Mounts)
+	for i := range p.Guest.Mounts {
+		m := &p.Guest.Mounts[i]
+		field := "source"
+		switch {
+		case IsBind(*m):
+			files[m.Destination], err = p.splitBind(b, i, m, stat)
+		case m.Type == overlayType:
+			field = "options"
+			err = p.splitOverlay(b, i, m, stat)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s: mounts[%d].%s: %s: %w", filepath.Join(b.Dir, ConfigFile), i, field, m.Destination, err)
+		}
+	}
+	return files, nil
+}
+
+// splitBind makes m, mount number i, a bind of an export or of what the guest
+// has of its own. It tells whether m is of a file.
+func (p *Plan) splitBind(b *Bundle, i int, m *specs.Mount, stat Stat) (file bool, err error) {
+	source := b.path(m.Source)
+	if p.splitSharedMemory(m, source) {
+		return false, nil
+	}
+	st, err := stat(source)
+	if err != nil {
+		return false, err
+	}
+	own, err := guestsOwn(source, st)
+	if err != nil {
+		return false, err
+	}
+	if own == "" {
+		e := Export{
+			Name: fmt.Sprintf("mount%d", i), Path: source, ReadOnly: readOnly(m.Options),
+			Submounts: slices.Contains(m.Options, "rbind"),
+		}
+		p.Exports = append(p.Exports, e)
+		m.Source = guestPath(e.Name)
+		return !st.IsDir(), nil
+	}
+	m.Source = own
+	if own == cgroupDir && hasNamespace(b.Spec.Linux, specs.CgroupNamespace) {
+		m.Type, m.Source, m.Options = "cgroup", "cgroup", withoutBind(m.Options)
+	}
+	if st.IsDir() {
+		p.notice("mount %s: %s is of the guest's kernel, not of the host's", m.Destination, source)
+	}
+	return !st.IsDir(), nil
+}
+
+func (p *Plan) notice(format string, args ...any) {
+	p.Notices = append(p.Notices, fmt.Sprintf(format, args...))
+}
+
+func hasNamespace(l *specs.Linux, kind specs.LinuxNamespaceType) bool {
+	return l != nil && slices.ContainsFunc(l.Namespaces, func(ns specs.LinuxNamespace) bool { return ns.Type == kind })
+}
+
+func withoutBind(options []string) []string {
+	return slices.DeleteFunc(slices.Clone(options), func(o string) bool { return o == "bind" || o == "rbind" })
+}
+
+const (
+	sharedMemory = "/dev/shm"
+	cgroupDir    = "/sys/fs/cgroup"
+)
+
+// splitSharedMemory gives the guest a tmpfs of its own where an engine has
+// prepared one for POSIX shared memory on the host: memory that is mapped
+// through the file server is not shared between processes as they expect.
+func (p *Plan) splitSharedMemory(m *specs.Mount, source string) bool {
+	var st unix.Statfs_t
+	if filepath.Clean(m.Destination) != sharedMemory || unix.Statfs(source, &st) != nil || st.Type != unix.TMPFS_MAGIC {
+		return false
+	}
+	options := append(withoutBind(m.Options), "mode=1777")
+	if st.Blocks > 0 {
+		options = append(options, "size="+strconv.FormatUint(st.Blocks*uint64(st.Bsize), 10))
+	}
+	m.Type, m.Source, m.Options = "tmpfs", "shm", options
+	m.UIDMappings, m.GIDMappings = nil, nil
+	return true
+}
+
+// kernelDirs are interfaces to a kernel. The guest's kernel has the same ones
+// for its own, and only these may be seen there.
+var kernelDirs = []string{"/proc", "/sys", "/dev"}
+
+// guestsOwn is the path in the guest of what stands for source there: the same
+// device, or the same interface of the guest's kernel. It is empty for
+// directories and regular files, which are exported.
+func guestsOwn(source string, st fs.FileInfo) (string, error) {
+	if st.Mode()&fs.ModeDevice != 0 {
+		return guestDevice(source, st)
+	}
+	if !st.IsDir() && !st.Mode().IsRegular() {
+		return "", fmt.Errorf("%s is a %s, which cannot cross the machine's boundary: only directories and regular files can", source, kind(st.Mode()))
+	}
+	for _, d := range kernelDirs {
+		if !within(d, source) || within(sharedMemory, source) {
+			continue
+		}
+		if d == "/proc" && ofProcess(source) {
+			return "", fmt.Errorf("%s belongs to a process of the host, which the guest does not have", source)
+		}
+		return source, nil
+	}
+	return "", nil
+}
+
+// within tells whether path is dir or lies below it; both are clean.
+func within(dir, path string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
+
+// ofProcess tells whether a path below /proc is about one process.
+func ofProcess(path string) bool {
+	name, _, _ := strings.Cut(strings.TrimPrefix(path, "/proc/"), "/")
+	_, err := strconv.Atoi(name)
+	return err == nil || name == "self" || name == "thread-self"
+}
+
+func guestDevice(source string, st fs.FileInfo) (string, error) {
+	sys, ok := st.Sys().(*syscall.Stat_t)
+	if ok && st.Mode()&fs.ModeCharDevice != 0 {
+		if path := guestDevices[[2]int64{int64(unix.Major(sys.Rdev)), int64(unix.Minor(sys.Rdev))}]; path != "" {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("%s is a device of the host, which the guest does not have", source)
+}
+
+func kind(m fs.FileMode) string {
+	switch {
+	case m&fs.ModeSocket != 0:
+		return "socket"
+	case m&fs.ModeNamedPipe != 0:
+		return "named pipe"
+	}
+	return "special file"
+}
+
+// readOnly tells what mount options come to; the last one wins.
+func readOnly(options []string) bool {
+	ro := false
+	for _, o := range options {
+		switch o {
+		case "ro", "rro":
+			ro = true
+		case "rw", "rrw":
+			ro = false
+		}
+	}
+	return ro
+}

@@ -1,0 +1,88 @@
+package bundle
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+func TestSplitOverlay(t *testing.T) {
+	host := t.TempDir()
+	for _, d := range []string{"low:1", "low2", "up", "work", "far/work"} {
+		if err := os.MkdirAll(filepath.Join(host, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lower := "lowerdir=" + host + `/low\:1:` + host + "/low2"
+	split := func(options ...string) (*Plan, error) {
+		return load(t, func(s *specs.Spec) {
+			s.Mounts = []specs.Mount{{Type: "overlay", Source: "overlay", Destination: "/o", Options: options}}
+		}).Split("x", os.Stat)
+	}
+	plan, err := split(lower, "upperdir="+host+"/up", "workdir="+host+"/work", "metacopy=on", "private")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []Export{
+		{"mount0-lower0", host + "/low:1", true, false}, {"mount0-lower1", host + "/low2", true, false}, {"mount0-upper", host, false, false},
+	}; !slices.Equal(plan.Exports[1:], want) {
+		t.Errorf("%+v", plan.Exports)
+	}
+	const dir = "/run/microvm/exports/mount0-"
+	if want := []string{"private", "userxattr", "lowerdir=" + dir + "lower0:" + dir + "lower1",
+		"upperdir=" + dir + "upper/up", "workdir=" + dir + "upper/work"}; !slices.Equal(plan.Guest.Mounts[0].Options, want) {
+		t.Errorf("%q", plan.Guest.Mounts[0].Options)
+	}
+	for want, options := range map[string][]string{
+		"needs lowerdir":           {"private"},
+		"both upperdir and workd":  {lower, "upperdir=" + host + "/up"},
+		"must be in one directory": {lower, "upperdir=" + host + "/up", "workdir=" + host + "/far/work"},
+		"no such file":             {"lowerdir=" + host + "/nothing"},
+	} {
+		if _, err := split(options...); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "mounts[0].options: /o: ") {
+			t.Errorf("want %q, got %v", want, err)
+		}
+	}
+}
+
+func TestInterfacesOfTheKernelAreTheGuests(t *testing.T) {
+	b := load(t, func(s *specs.Spec) {
+		s.Mounts = []specs.Mount{
+			{Type: "bind", Source: "/dev/zero", Destination: "/null", Options: []string{"bind"}},
+			{Type: "bind", Source: "/sys/fs/cgroup", Destination: "/sys/fs/cgroup", Options: []string{"rbind", "ro"}},
+			{Type: "bind", Source: "/proc/sys", Destination: "/x", Options: []string{"rbind"}},
+		}
+	})
+	plan, err := b.Split("x", os.Stat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := plan.Guest.Mounts
+	if m[0].Source != "/dev/zero" || m[1].Type != "cgroup" || !slices.Equal(m[1].Options, []string{"ro"}) || m[2].Source != "/proc/sys" {
+		t.Errorf("%+v", m)
+	}
+	if len(plan.Exports) != 1 || len(plan.Notices) != 2 {
+		t.Errorf("%+v %q", plan.Exports, plan.Notices)
+	}
+}
+
+func TestPrivilegedLeavesOutTheHostsDevices(t *testing.T) {
+	b := load(t, func(s *specs.Spec) {
+		s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/sda", Type: "b", Major: 8}, {Path: "/dev/fuse", Type: "c", Major: 10, Minor: 229}}
+		s.Linux.Resources.Devices = []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}, {Allow: true, Access: "rwm"}}
+	})
+	plan, err := b.Split("x", os.Stat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := plan.Guest.Linux.Devices; len(d) != 1 || d[0].Path != "/dev/fuse" || len(b.Spec.Linux.Devices) != 2 {
+		t.Errorf("%+v", d)
+	}
+	if len(plan.Notices) != 1 || !strings.Contains(plan.Notices[0], "/dev/sda") {
+		t.Errorf("%q", plan.Notices)
+	}
+}

@@ -1,0 +1,106 @@
+package bundle
+
+import (
+	"io/fs"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/microvm/microvm/agent/api"
+)
+
+// RootExport is the name of the root file system's export.
+const RootExport = "rootfs"
+
+// Plan is a bundle's configuration split in two.
+type Plan struct {
+	// Guest is what the agent runs: all its paths are the guest's.
+	Guest *specs.Spec
+	// Exports are the directories and files of the host that the guest sees,
+	// the root file system first.
+	Exports []Export
+	// Mountpoints have to exist in a read-only root file system before it is
+	// exported, because the guest cannot make them.
+	Mountpoints []Mountpoint
+	// Size is what the container asks of its machine.
+	Size Size
+	// Notices tell the user what is other than the bundle says.
+	Notices []string
+}
+
+// Export is a directory or file of the host that the guest sees as Name below
+// api.ExportsDir.
+type Export struct {
+	Name     string
+	Path     string
+	ReadOnly bool
+	// Submounts says that the host's mounts below Path are seen, too.
+	Submounts bool
+}
+
+// Mountpoint is a place in the root file system where something is mounted.
+type Mountpoint struct {
+	Path string
+	// File says that a file is mounted there, not a directory.
+	File bool
+}
+
+// Stat is os.Stat, or a stand-in for it.
+type Stat func(path string) (fs.FileInfo, error)
+
+// Split makes the plan for the container called id. It asks stat about the
+// sources of bind mounts. b is not changed.
+func (b *Bundle) Split(id string, stat Stat) (*Plan, error) {
+	guest := *b.Spec
+	p := &Plan{Guest: &guest, Size: sizeOf(b.Spec.Linux)}
+	p.Exports = []Export{{Name: RootExport, Path: b.Rootfs(), ReadOnly: b.Spec.Root.Readonly, Submounts: true}}
+	guest.Root = &specs.Root{Path: guestPath(RootExport), Readonly: b.Spec.Root.Readonly}
+	guest.Hooks = guestHooks(b.Spec.Hooks)
+	guest.Linux = guestLinux(b.Spec.Linux, id)
+	p.splitDevices()
+	process := *b.Spec.Process
+	guest.Process = GuestProcess(&process)
+	guest.Annotations = guestAnnotations(b.Spec.Annotations)
+	files, err := p.splitMounts(b, stat)
+	if err != nil {
+		return nil, err
+	}
+	if b.Spec.Root.Readonly {
+		p.Mountpoints = mountpoints(guest.Mounts, files)
+	}
+	return p, nil
+}
+
+func guestPath(export string) string { return api.ExportsDir + "/" + export }
+
+// GuestProcess changes p into what the guest can do: labels of the host's
+// security modules mean nothing there, where the machine confines already.
+func GuestProcess(p *specs.Process) *specs.Process {
+	p.ApparmorProfile, p.SelinuxLabel = "", ""
+	return p
+}
+
+// mountpoints lists the destinations that lie in the root file system itself,
+// not in something that is mounted before them.
+func mountpoints(mounts []specs.Mount, files map[string]bool) []Mountpoint {
+	var points []Mountpoint
+	for i, m := range mounts {
+		dest := filepath.Clean(m.Destination)
+		inside := func(outer specs.Mount) bool {
+			return strings.HasPrefix(dest, strings.TrimSuffix(filepath.Clean(outer.Destination), "/")+"/")
+		}
+		if !slices.ContainsFunc(mounts[:i], inside) {
+			points = append(points, Mountpoint{Path: dest, File: files[m.Destination]})
+		}
+	}
+	return points
+}
+
+func guestAnnotations(all map[string]string) map[string]string {
+	kept := maps.Clone(all)
+	maps.DeleteFunc(kept, func(k, _ string) bool { return strings.HasPrefix(k, "io.microvm.") })
+	return kept
+}

@@ -1,0 +1,54 @@
+package config
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// annotationPrefix is in front of a key of the file, in a bundle's annotations.
+const annotationPrefix = "io.microvm."
+
+// WithAnnotations returns c changed by the annotations io.microvm.machine,
+// .memory (MiB), .cpus, .kernel, .initramfs and .debug. Unknown ones below
+// io.microvm are an error, for they would silently do nothing.
+//
+// The binaries to run are the administrator's alone to choose.
+func (c Config) WithAnnotations(annotations map[string]string) (Config, error) {
+	for k, v := range annotations {
+		key, ours := strings.CutPrefix(k, annotationPrefix)
+		if !ours {
+			continue
+		}
+		if err := c.set(key, v); err != nil {
+			return Config{}, fmt.Errorf("annotation %s: %w", k, err)
+		}
+	}
+	return c, nil
+}
+
+func (c *Config) set(key, value string) (err error) {
+	switch key {
+	case "machine":
+		c.Machine = value
+	case "memory":
+		c.Memory, err = strconv.ParseUint(value, 10, 32)
+		if err == nil && c.Memory == 0 {
+			return fmt.Errorf("0 MiB is less than the %d MiB that a guest needs", MinMemory)
+		}
+	case "cpus":
+		c.CPUs, err = strconv.Atoi(value)
+	case "kernel":
+		c.Kernel = value
+	case "initramfs":
+		c.Initramfs = value
+	case "debug":
+		c.Debug, err = strconv.ParseBool(value)
+	default:
+		return fmt.Errorf("unknown; known are machine, memory, cpus, kernel, initramfs and debug")
+	}
+	if err != nil {
+		return err
+	}
+	return c.Validate()
+}

@@ -1,0 +1,122 @@
+// Package config is what the machine's administrator and a container's
+// annotations say about virtual machines, and where their parts are found.
+//
+// The file is TOML:
+//
+//	machine   = "auto"   # auto, kvm or software
+//	memory    = 512      # MiB of a VM whose container says nothing
+//	cpus      = 1        # vCPUs of a VM whose container says nothing
+//	kernel    = ""       # an uncompressed vmlinux
+//	initramfs = ""       # a cpio archive with the agent
+//	vmm       = ""       # the microvm-vmm binary
+//	qemu      = ""       # qemu-system-x86_64, for the software machine
+//	debug     = false    # log as with --debug, and a verbose guest kernel
+//
+// What is empty is searched for, see [Config.Locate].
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// DefaultPath is read when it exists and no other file is asked for.
+const DefaultPath = "/etc/microvm/config.toml"
+
+// Machines that may be asked for. With MachineAuto the host check decides.
+const (
+	MachineAuto     = "auto"
+	MachineKVM      = "kvm"
+	MachineSoftware = "software"
+)
+
+// Sizes of a VM.
+const (
+	// DefaultMemory in MiB.
+	DefaultMemory = 512
+	// MinMemory in MiB is what kernel and agent need to start a container.
+	MinMemory = 128
+	// DefaultCPUs is one: more cost memory and start-up time in every VM, and
+	// a container that wants them says so.
+	DefaultCPUs = 1
+	// MaxCPUs is what the guest kernel is built for.
+	MaxCPUs = 64
+)
+
+// Config is the file's content; the zero value of a field means "not said".
+type Config struct {
+	Machine   string `toml:"machine"`
+	Memory    uint64 `toml:"memory"` // MiB
+	CPUs      int    `toml:"cpus"`
+	Kernel    string `toml:"kernel"`
+	Initramfs string `toml:"initramfs"`
+	VMM       string `toml:"vmm"`
+	QEMU      string `toml:"qemu"`
+	Debug     bool   `toml:"debug"`
+}
+
+// Load reads the file at path. With path empty it reads DefaultPath, whose
+// absence is no error.
+func Load(path string) (Config, error) {
+	file := path
+	if file == "" {
+		file = DefaultPath
+	}
+	data, err := os.ReadFile(file)
+	if path == "" && errors.Is(err, fs.ErrNotExist) {
+		return Config{}, nil
+	}
+	if err != nil {
+		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	c, err := parse(data)
+	if err != nil {
+		return Config{}, fmt.Errorf("read configuration %s: %w", file, err)
+	}
+	return c, nil
+}
+
+func parse(data []byte) (Config, error) {
+	var c Config
+	dec := toml.NewDecoder(strings.NewReader(string(data)))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&c); err != nil {
+		return Config{}, explain(err)
+	}
+	return c, c.Validate()
+}
+
+func explain(err error) error {
+	var unknown *toml.StrictMissingError
+	if errors.As(err, &unknown) && len(unknown.Errors) > 0 {
+		row, _ := unknown.Errors[0].Position()
+		return fmt.Errorf("line %d: unknown key %q; known are machine, memory, cpus, kernel, initramfs, vmm, qemu and debug",
+			row, strings.Join(unknown.Errors[0].Key(), "."))
+	}
+	var syntax *toml.DecodeError
+	if errors.As(err, &syntax) {
+		row, column := syntax.Position()
+		return fmt.Errorf("line %d, column %d: %w", row, column, err)
+	}
+	return err
+}
+
+// Validate checks the values that are set.
+func (c Config) Validate() error {
+	if !slices.Contains([]string{"", MachineAuto, MachineKVM, MachineSoftware}, c.Machine) {
+		return fmt.Errorf("machine: %q is not one of auto, kvm, software", c.Machine)
+	}
+	if c.Memory != 0 && c.Memory < MinMemory {
+		return fmt.Errorf("memory: %d MiB is less than the %d MiB that a guest needs", c.Memory, MinMemory)
+	}
+	if c.CPUs < 0 || c.CPUs > MaxCPUs {
+		return fmt.Errorf("cpus: %d is not between 1 and %d", c.CPUs, MaxCPUs)
+	}
+	return nil
+}

@@ -1,0 +1,78 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "config.toml")
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestLoad(t *testing.T) {
+	c, err := Load(write(t, "machine = \"kvm\"\nmemory = 256\ncpus = 2\nkernel = \"/k\"\ninitramfs = \"/i\"\nvmm = \"/v\"\nqemu = \"/q\"\ndebug = true\n"))
+	want := Config{Machine: "kvm", Memory: 256, CPUs: 2, Kernel: "/k", Initramfs: "/i", VMM: "/v", QEMU: "/q", Debug: true}
+	if err != nil || c != want {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+func TestMistakesAreNamed(t *testing.T) {
+	for text, want := range map[string]string{
+		"\nkernle = 'x'":     `line 2: unknown key "kernle"`,
+		"kernel = ":          "line 1",
+		"machine = 'xen'":    `"xen" is not one of`,
+		"memory = 64":        "64 MiB is less than the 128 MiB",
+		"memory = 'much'":    "Config.Memory",
+		"cpus = 1000":        "1000 is not between",
+		"cpus = -1":          "-1 is not between",
+		"[machine]\nfoo = 1": "store a table",
+	} {
+		path := write(t, text)
+		if _, err := Load(path); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	if _, err := Load("/no/such/config.toml"); err == nil {
+		t.Error("a file that was asked for may be missing")
+	}
+}
+
+func TestAnnotations(t *testing.T) {
+	c, err := Config{Memory: 256, CPUs: 3}.WithAnnotations(map[string]string{"io.microvm.memory": "1024", "io.microvm.kernel": "/k", "other": "x"})
+	if want := (Config{Memory: 1024, CPUs: 3, Kernel: "/k"}); err != nil || c != want {
+		t.Errorf("%+v, %v", c, err)
+	}
+	for k, v := range map[string]string{"memory": "8", "cpus": "many", "machine": "xen", "vmm": "/bin/sh", "foo": ""} {
+		if _, err := (Config{}).WithAnnotations(map[string]string{"io.microvm." + k: v}); err == nil || !strings.Contains(err.Error(), "io.microvm."+k) {
+			t.Errorf("%s=%s: %v", k, v, err)
+		}
+	}
+}
+
+func TestLocate(t *testing.T) {
+	dir := t.TempDir()
+	for _, n := range []string{"vmlinux", "microvm-vmm"} {
+		if err := os.WriteFile(filepath.Join(dir, n), nil, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a := Config{Initramfs: dir}.Locate(dir)
+	if a.Kernel.Path != dir+"/vmlinux" || a.VMM.Path != dir+"/microvm-vmm" {
+		t.Errorf("%+v", a)
+	}
+	if err := a.Missing(MachineKVM); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Error(err)
+	}
+	a = Config{Kernel: "/no/such/vmlinux"}.Locate(dir)
+	if err := a.Missing(MachineKVM); err == nil || !strings.Contains(err.Error(), "/no/such/vmlinux") {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,80 @@
+package container
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+
+	"github.com/microvm/microvm/runtime/bundle"
+	"github.com/microvm/microvm/runtime/check"
+	"github.com/microvm/microvm/runtime/config"
+	"github.com/microvm/microvm/runtime/sandbox"
+	"github.com/microvm/microvm/runtime/state"
+)
+
+// design is everything that is known about a container before anything of it
+// exists.
+type design struct {
+	bundle   *bundle.Bundle
+	plan     *bundle.Plan
+	decision check.Decision
+	machine  sandbox.Config
+}
+
+// design reads the bundle and chooses its machine. It changes nothing.
+func (e *Engine) design(id, dir string) (*design, error) {
+	if err := state.ValidateID(id); err != nil {
+		return nil, err
+	}
+	b, err := bundle.Load(dir)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := b.Split(id, os.Stat)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range plan.Notices {
+		e.log(id).Warn(n)
+	}
+	d := &design{bundle: b, plan: plan}
+	return d, e.chooseMachine(d, id)
+}
+
+// chooseMachine fills decision and machine.
+func (e *Engine) chooseMachine(d *design, id string) error {
+	annotated, err := config.Config{}.WithAnnotations(d.bundle.Spec.Annotations)
+	if err != nil {
+		return fmt.Errorf("%s: %w", d.bundle.Dir, err)
+	}
+	all, err := e.Config.WithAnnotations(d.bundle.Spec.Annotations)
+	if err != nil {
+		return err
+	}
+	parts := all.Locate(e.ExeDir)
+	d.decision = check.Decide(check.ProbeMachine(parts), cmp.Or(e.Machine, all.Machine))
+	if err := d.decision.Err(); err != nil {
+		return err
+	}
+	if err := parts.Missing(d.decision.Machine); err != nil {
+		return err
+	}
+	memory, cpus, err := sizes(annotated, e.Config, d.plan.Size, thisHost())
+	if err != nil {
+		return err
+	}
+	d.machine = sandbox.Config{
+		ID: id, Machine: d.decision.Machine, CPUs: cpus, Memory: memory << 20, Debug: all.Debug,
+		Kernel: parts.Kernel.Path, Initramfs: parts.Initramfs.Path, VMM: parts.VMM.Path, QEMU: parts.QEMU.Path,
+		Socket: e.Store.Path(id, state.SocketFile),
+		Log:    e.log(id), Exports: exports(d.plan),
+	}
+	return nil
+}
+
+func exports(p *bundle.Plan) (all []sandbox.Export) {
+	for _, x := range p.Exports {
+		all = append(all, sandbox.Export(x))
+	}
+	return all
+}

@@ -1,0 +1,38 @@
+package container
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/microvm/microvm/agent/api"
+	"github.com/microvm/microvm/runtime/state"
+)
+
+// Start lets a created container's process run.
+func (e *Engine) Start(ctx context.Context, id string) error {
+	return e.locked(id, verbStart, func(d *state.Dir, s *state.State) error { return e.start(ctx, d, s) })
+}
+
+// start records the new status first: a process that runs while the state says
+// "created" could be deleted as if it did not.
+func (e *Engine) start(ctx context.Context, d *state.Dir, s *state.State) error {
+	agent, err := e.dialAgent(ctx, s.ID)
+	if err != nil {
+		return err
+	}
+	defer agent.Close()
+	before := s.Status
+	s.Status = transitions[verbStart].to
+	if err := d.Save(s); err != nil {
+		return err
+	}
+	if _, err := agent.Task.Start(ctx, &api.StartRequest{Id: s.ID}); err != nil {
+		s.Status = before
+		if serr := d.Save(s); serr != nil {
+			return fmt.Errorf("%w (and then: %w)", agentError(err), serr)
+		}
+		return agentError(err)
+	}
+	e.runPoststart(ctx, s)
+	return nil
+}

@@ -1,0 +1,58 @@
+package container
+
+import (
+	"errors"
+
+	"github.com/microvm/microvm/runtime/state"
+)
+
+// update changes a container's state under its lock.
+func (e *Engine) update(id string, change func(*state.State)) error {
+	d, err := e.Store.Open(id)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	s, err := d.Load()
+	if err != nil {
+		return err
+	}
+	change(s)
+	return d.Save(s)
+}
+
+// locked calls do with a container's state locked, if v is legal for it now.
+func (e *Engine) locked(id string, v verb, do func(*state.Dir, *state.State) error) error {
+	d, err := e.Store.Open(id)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	s, err := d.Load()
+	if err != nil {
+		return err
+	}
+	if err := allow(v, s); err != nil {
+		return err
+	}
+	return do(d, s)
+}
+
+// remove removes a container's directory, if it is there, and runs the hooks
+// that come last.
+func (e *Engine) remove(id string) error {
+	d, err := e.Store.Open(id)
+	if errors.Is(err, state.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	s, err := d.Load()
+	if err := errors.Join(err, d.Remove()); err != nil {
+		return err
+	}
+	e.runPoststop(s)
+	return nil
+}

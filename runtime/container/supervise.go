@@ -1,0 +1,252 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/agent/api"
+	"github.com/microvm/microvm/netns"
+	"github.com/microvm/microvm/runtime/anchor"
+	"github.com/microvm/microvm/runtime/cgroup"
+	"github.com/microvm/microvm/runtime/sandbox"
+	"github.com/microvm/microvm/runtime/state"
+)
+
+// supervisor is the life of a container's monitor.
+type supervisor struct {
+	engine     *Engine
+	request    CreateRequest
+	foreground bool // streams and terminal are this process's
+	timeline   *sandbox.Timeline
+
+	design  *design
+	state   state.State    // as it was registered
+	cgroup  *cgroup.Cgroup // nil without one
+	vm      *sandbox.VM
+	process *process
+	signals *forwarder
+	undo    cleanup // what exists of the container
+}
+
+// run brings the container up, calls report, and waits for its end. Nothing is
+// left of a container that did not come up.
+func (s *supervisor) run(ctx context.Context, report func() error) (code int, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	s.signals = newForwarder(cancel)
+	defer s.undo.run()
+	if err := s.bringUp(ctx, report); err != nil {
+		var sig signalError
+		if errors.As(context.Cause(ctx), &sig) {
+			return 128 + int(sig.sig), sig
+		}
+		return -1, err
+	}
+	s.signals.attach(s.process)
+	code, err = s.process.wait(context.Background())
+	return code, s.takeDown(code, err)
+}
+
+// bringUp makes everything up to the process that waits, or runs.
+func (s *supervisor) bringUp(ctx context.Context, report func() error) (err error) {
+	if s.design, err = s.engine.design(s.request.ID, s.request.Bundle); err != nil {
+		return err
+	}
+	s.engine.log(s.request.ID).Debugf("machine %s: %s", s.design.decision.Machine, s.design.decision.Reason)
+	if err := checkIO(s.design.bundle.Spec.Process.Terminal, !s.foreground, s.request.ConsoleSocket); err != nil {
+		return err
+	}
+	steps := []func(context.Context) error{s.findCgroup, s.register, s.joinCgroup, s.network, s.launch, s.runCreateHooks, s.boot, s.create, s.show, s.limitCPU}
+	if s.request.Start && !s.foreground {
+		steps = append(steps, s.start)
+	}
+	steps = append(steps, func(context.Context) error { return report() })
+	if s.request.Start && s.foreground {
+		steps = append(steps, s.start)
+	}
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// register makes the state directory.
+func (s *supervisor) register(context.Context) error {
+	self, err := state.NewProcess(os.Getpid())
+	if err != nil {
+		return err
+	}
+	b := s.design.bundle
+	s.state = state.State{
+		OCIVersion: specs.Version, ID: s.request.ID, Bundle: b.Dir, Rootfs: b.Rootfs(), Annotations: b.Spec.Annotations,
+		Created: time.Now().UTC(), Status: specs.StateCreating, Monitor: self, Machine: s.design.machine.Machine,
+		Hooks: b.Spec.Hooks, Memory: s.design.machine.Memory,
+	}
+	if s.cgroup != nil {
+		record := s.cgroup.Record()
+		s.state.Cgroup = &record
+	}
+	store := s.engine.Store
+	store.Replacing = s.engine.dropStale
+	d, err := store.Create(&s.state)
+	if err != nil {
+		return err
+	}
+	s.undo.add(func() {
+		if err := s.engine.remove(s.request.ID); err != nil {
+			s.engine.log(s.request.ID).WithError(err).Warn("state could not be removed")
+		}
+	})
+	return d.Close()
+}
+
+// network gives the main thread, and with it the machine's process, the network
+// namespace that the bundle asks for.
+func (s *supervisor) network(context.Context) error {
+	ns := s.design.bundle.Namespace(specs.NetworkNamespace)
+	if ns == nil {
+		return nil
+	}
+	err := anchor.Do(func() error { return netns.Enter(ns.Path) })
+	if ns.Path == "" {
+		return unprivileged(err)
+	}
+	return err
+}
+
+// show lets the host see the container's root file system in the main thread's
+// mount namespace. All mount points exist.
+func (s *supervisor) show(context.Context) error {
+	root := s.design.plan.Exports[0]
+	return unprivileged(anchor.Do(func() error {
+		return anchor.EnterRoot(anchor.Mount{Source: root.Path, ReadOnly: root.ReadOnly}, s.design.bundle.Shown())
+	}))
+}
+
+// unprivileged forgives a user without rights over namespaces: what looks into
+// those of the user's processes has no more of them.
+func unprivileged(err error) error {
+	if os.Geteuid() != 0 && errors.Is(err, unix.EPERM) {
+		return nil
+	}
+	return err
+}
+
+// launch starts the VM process.
+func (s *supervisor) launch(context.Context) (err error) {
+	if err := makeMountpoints(s.design.bundle.Rootfs(), s.design.plan.Mountpoints); err != nil {
+		return err
+	}
+	s.design.machine.Timeline = s.timeline
+	err = anchor.Do(func() (err error) {
+		s.vm, err = sandbox.Launch(s.design.machine)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	s.undo.add(func() { s.vm.Close() })
+	vm, err := state.NewProcess(s.vm.PID())
+	if err != nil {
+		return s.vm.End() // it died at once
+	}
+	return s.engine.update(s.request.ID, func(st *state.State) { st.VM = vm })
+}
+
+func (s *supervisor) boot(ctx context.Context) error { return s.blameHost(s.vm.Boot(ctx)) }
+
+// create makes the container in the guest, with its streams flowing.
+func (s *supervisor) create(ctx context.Context) error {
+	p := s.design.bundle.Spec.Process
+	io, err := openStreams(ctx, s.vm.Dial, ioRequest{p.Terminal, p.ConsoleSize, s.request.ConsoleSocket})
+	if err != nil {
+		return err
+	}
+	s.undo.add(io.Close)
+	options, err := api.NewContainerOptions(s.design.plan.Guest)
+	if err != nil {
+		return err
+	}
+	s.process = &process{agent: s.vm.Agent(), id: s.request.ID, io: io, log: s.engine.log(s.request.ID)}
+	_, err = s.process.agent.Task.Create(ctx, &api.CreateTaskRequest{
+		Id: s.request.ID, Bundle: s.design.bundle.Dir, Terminal: p.Terminal, Stdin: io.stdin, Stdout: io.stdout, Stderr: io.stderr, Options: options,
+	})
+	if err != nil {
+		return s.explain(err)
+	}
+	if err := io.flow(s.foreground); err != nil {
+		return err
+	}
+	s.timeline.Mark(sandbox.StageCreated)
+	return s.engine.update(s.request.ID, func(st *state.State) { st.Status = specs.StateCreated })
+}
+
+// start lets the process run.
+func (s *supervisor) start(ctx context.Context) error {
+	err := s.engine.update(s.request.ID, func(st *state.State) { st.Status = specs.StateRunning })
+	if err != nil {
+		return err
+	}
+	if _, err := s.process.agent.Task.Start(ctx, &api.StartRequest{Id: s.request.ID}); err != nil {
+		return s.explain(err)
+	}
+	s.timeline.Mark(sandbox.StageStarted)
+	s.engine.runPoststart(ctx, &s.state)
+	return nil
+}
+
+// explain finds the cause of a call's failure: often the machine's end.
+func (s *supervisor) explain(err error) error {
+	select {
+	case <-s.vm.Done():
+		return s.blameHost(s.vm.End())
+	case <-time.After(lostGrace(err)):
+		return agentError(err)
+	}
+}
+
+// lostGrace is how long the machine's end may come after a failed call.
+func lostGrace(err error) time.Duration {
+	if isLost(err) {
+		return 5 * time.Second
+	}
+	return 0
+}
+
+// takeDown ends everything after the process, whose exit code it keeps. lost is
+// the error of its wait.
+func (s *supervisor) takeDown(code int, lost error) error {
+	s.timeline.Mark(sandbox.StageExit)
+	log := s.engine.log(s.request.ID)
+	s.noteOOM(code)
+	if err := s.process.io.drain(); err != nil {
+		log.WithError(err).Debug("output is incomplete")
+	}
+	s.process.io.Close()
+	var err error
+	if lost != nil {
+		err = fmt.Errorf("container lost: %w", s.explain(lost))
+		s.vm.Kill()
+	} else if serr := s.vm.Shutdown(context.Background()); serr != nil {
+		log.WithError(serr).Error("the guest may not have written everything back")
+	}
+	s.timeline.Mark(sandbox.StageDown)
+	s.report()
+	if s.foreground && !s.request.Keep {
+		return err // undo removes the state
+	}
+	s.undo = nil
+	uerr := s.engine.update(s.request.ID, func(st *state.State) { st.Status, st.ExitCode = specs.StateStopped, code })
+	if uerr != nil && !errors.Is(uerr, state.ErrNotExist) {
+		log.WithError(uerr).Warn("the end was not recorded")
+	}
+	return err
+}

@@ -1,0 +1,37 @@
+package sandbox
+
+import "github.com/sirupsen/logrus"
+
+// Config describes a machine.
+type Config struct {
+	// ID names the machine in logs.
+	ID string
+	// Machine is control.MachineKVM or control.MachineSoftware.
+	Machine string
+	CPUs    int
+	// Memory of the guest in bytes; it is rounded up to full MiB.
+	Memory uint64
+	// Debug makes guest kernel and VM process verbose.
+	Debug bool
+	// Kernel, Initramfs, VMM and QEMU are paths of files; QEMU is for the
+	// software machine only.
+	Kernel, Initramfs, VMM, QEMU string
+	// Exports are what the guest sees of the host.
+	Exports []Export
+	// Socket is the path of the unix socket to make for Dial. It is removed
+	// with the state directory.
+	Socket string
+	// Log takes the VM process's log.
+	Log *logrus.Entry
+	// Timeline takes the stages of the start.
+	Timeline *Timeline
+}
+
+// Export is a directory or file at Path that the guest sees as Name.
+type Export struct {
+	Name     string
+	Path     string
+	ReadOnly bool
+	// Submounts says that the host's mounts below Path are seen, too.
+	Submounts bool
+}

@@ -1,0 +1,128 @@
+package sandbox
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/agent/api"
+	"github.com/microvm/microvm/vmm/control"
+)
+
+// firstFD is where os/exec puts the first of Cmd.ExtraFiles.
+const firstFD = 3
+
+// donation is what the VM process is given: files, and the configuration that
+// names them by number. The configuration itself is the first file.
+type donation struct {
+	config control.Config
+	files  []*os.File
+}
+
+// newDonation opens everything that c names and takes the given files over.
+// On failure nothing stays open, except files.
+func newDonation(c *Config) (*donation, error) {
+	d := &donation{config: control.Config{
+		ID: c.ID, Machine: c.Machine, CPUs: c.CPUs, Memory: roundUp(c.Memory), Debug: c.Debug,
+		Vsock: control.Vsock{GuestCID: api.GuestCID},
+	}}
+	if err := d.open(c); err != nil {
+		d.close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// roundUp makes full MiB.
+func roundUp(bytes uint64) uint64 {
+	const mib = 1 << 20
+	return (bytes + mib - 1) / mib * mib
+}
+
+func (d *donation) open(c *Config) (err error) {
+	fd, err := unix.MemfdCreate("microvm-config", unix.MFD_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("create VM configuration: %w", err)
+	}
+	d.add(os.NewFile(uintptr(fd), "config"))
+	if d.config.Kernel, err = d.addPath("guest kernel", c.Kernel, os.O_RDONLY); err != nil {
+		return err
+	}
+	if d.config.Initramfs, err = d.addPath("guest initramfs", c.Initramfs, os.O_RDONLY); err != nil {
+		return err
+	}
+	if c.Machine == control.MachineKVM {
+		if d.config.KVM, err = d.addPath("KVM", "/dev/kvm", os.O_RDWR); err != nil {
+			return err
+		}
+	} else {
+		d.config.QEMU = c.QEMU
+	}
+	return d.openExports(c.Exports)
+}
+
+func (d *donation) openExports(exports []Export) error {
+	for _, e := range exports {
+		f, err := e.open()
+		if err != nil {
+			return fmt.Errorf("open export %s: %w", e.Name, err)
+		}
+		d.config.Exports = append(d.config.Exports, control.Export{Name: e.Name, FD: d.add(f), ReadOnly: e.ReadOnly})
+	}
+	return nil
+}
+
+// open opens e, without the mounts below it by a copy of the mount that it is
+// in: the copy is attached nowhere and ends with its descriptor. Who may not
+// mount can't copy either, and gets the submounts.
+func (e *Export) open() (*os.File, error) {
+	if !e.Submounts {
+		fd, err := unix.OpenTree(unix.AT_FDCWD, e.Path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+		if err == nil {
+			return os.NewFile(uintptr(fd), e.Path), nil
+		}
+		if err != unix.EPERM && err != unix.EINVAL && err != unix.ENOSYS {
+			return nil, &os.PathError{Op: "open", Path: e.Path, Err: err}
+		}
+	}
+	return os.OpenFile(e.Path, unix.O_PATH, 0)
+}
+
+// add takes f over and returns its number in the VM process.
+func (d *donation) add(f *os.File) int {
+	d.files = append(d.files, f)
+	return firstFD + len(d.files) - 1
+}
+
+func (d *donation) addPath(what, path string, flag int) (int, error) {
+	f, err := os.OpenFile(path, flag, 0)
+	if err != nil {
+		return 0, fmt.Errorf("open %s: %w", what, err)
+	}
+	return d.add(f), nil
+}
+
+// seal writes the configuration; nothing may be added any more.
+func (d *donation) seal() error {
+	p, err := json.Marshal(&d.config)
+	if err != nil {
+		return fmt.Errorf("encode VM configuration: %w", err)
+	}
+	f := d.files[0]
+	if _, err := f.Write(p); err != nil {
+		return fmt.Errorf("write VM configuration: %w", err)
+	}
+	if _, err := f.Seek(0, 0); err != nil {
+		return fmt.Errorf("write VM configuration: %w", err)
+	}
+	return nil
+}
+
+// close closes this process's copies.
+func (d *donation) close() {
+	for _, f := range d.files {
+		f.Close()
+	}
+}

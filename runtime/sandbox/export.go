@@ -1,0 +1,29 @@
+package sandbox
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/vmm/control"
+)
+
+// AddExport shows the running guest one more directory or file.
+func (vm *VM) AddExport(ctx context.Context, x Export) error {
+	f, err := os.OpenFile(x.Path, unix.O_PATH, 0)
+	if err != nil {
+		return fmt.Errorf("open export %s: %w", x.Name, err)
+	}
+	defer f.Close()
+	_, err = vm.request(ctx, control.Request{Op: control.OpAddExport, Export: &control.Export{Name: x.Name, ReadOnly: x.ReadOnly}}, f)
+	return err
+}
+
+// RemoveExport takes away what AddExport, or the machine's configuration, has
+// shown.
+func (vm *VM) RemoveExport(ctx context.Context, name string) error {
+	_, err := vm.request(ctx, control.Request{Op: control.OpRemoveExport, Export: &control.Export{Name: name}})
+	return err
+}

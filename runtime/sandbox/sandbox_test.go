@@ -1,0 +1,208 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/vmm/control"
+)
+
+func TestLifeOfAMachine(t *testing.T) {
+	vm, _ := fake(t, "good")
+	if err := vm.Boot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	console, err := vm.Console(t.Context())
+	if err != nil || console != "booting...\n" {
+		t.Errorf("console %q, %v", console, err)
+	}
+	if err := vm.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if e := vm.End(); e.Reason != control.ReasonPowerOff || e.Err != nil {
+		t.Errorf("%+v", e)
+	}
+	var names []string
+	for _, s := range vm.config.Timeline.Stages() {
+		names = append(names, s.Name)
+	}
+	// The kernel's stage is placed a second before Hello, by the guest's
+	// clock: earlier than this test's start.
+	if got := strings.Join(names, " "); got != "kernel vcpus agent" {
+		t.Errorf("stages %s", got)
+	}
+}
+
+func TestDial(t *testing.T) {
+	vm, _ := fake(t, "good")
+	c, err := vm.Dial(t.Context(), 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte("echo")); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(c); err != nil || string(got) != "echo" {
+		t.Errorf("%q %v", got, err)
+	}
+	if _, err := vm.Dial(t.Context(), 8); err == nil || !strings.Contains(err.Error(), "no room") {
+		t.Error(err)
+	}
+	if _, err := vm.Dial(t.Context(), 1); !errors.Is(err, ErrUnreachable) {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := vm.Dial(ctx, 9); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	vm.Kill()
+	if _, err := vm.Dial(t.Context(), 7); !errors.Is(err, ErrUnreachable) {
+		t.Error(err)
+	}
+	if _, err := Dial(t.Context(), "/no/such/socket", 7); !errors.Is(err, ErrUnreachable) {
+		t.Error(err)
+	}
+}
+
+func TestLongSocketPaths(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), strings.Repeat("d", 120))
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	f, err := listen(filepath.Join(dir, "vsock.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	// Nobody accepts, but the connection itself is made.
+	if _, err := Dial(ctx, filepath.Join(dir, "vsock.sock"), 7); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+}
+
+func TestFailedBootsTellTheCause(t *testing.T) {
+	for mode, want := range map[string][]string{
+		"panic":  {"kernel panicked", "Kernel panic - not syncing: test"},
+		"error":  {"load kernel: not an ELF file"},
+		"crash":  {"killed or crashed", "panic: the VM process has a bug"},
+		"vanish": {"killed or crashed", "exit status 7"},
+		"hangup": {`last stage reached: "vcpus"`, "booting..."},
+	} {
+		t.Run(mode, func(t *testing.T) {
+			vm, _ := fake(t, mode)
+			err := vm.Boot(t.Context())
+			if !errors.Is(err, ErrMachine) {
+				t.Fatalf("%v", err)
+			}
+			for _, w := range want {
+				if !strings.Contains(err.Error(), w) {
+					t.Errorf("no %q in %v", w, err)
+				}
+			}
+			select {
+			case <-vm.Done():
+			default:
+				t.Error("the machine outlives its failed boot")
+			}
+		})
+	}
+}
+
+func TestBootEndsWithItsCaller(t *testing.T) {
+	vm, _ := fake(t, "silent")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	why := errors.New("enough")
+	go func() {
+		time.Sleep(50 * time.Millisecond)
+		cancel(why)
+	}()
+	if err := vm.Boot(ctx); !errors.Is(err, why) {
+		t.Error(err)
+	}
+	vm.End()
+}
+
+func TestProcessLog(t *testing.T) {
+	vm, logged := fake(t, "chatty")
+	if err := vm.Boot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	vm.Kill()
+	if text := logged.String(); !strings.Contains(text, "level=error msg=\"bad thing\" component=vmm") || strings.Contains(text, "just so") {
+		t.Error(text)
+	}
+}
+
+func TestLaunchFailures(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := Config{Machine: control.MachineSoftware, Kernel: self, Initramfs: self, VMM: self, Log: logrus.NewEntry(logrus.New())}
+	before := descriptors(t)
+	for want, change := range map[string]func(*Config){
+		"open guest kernel: open /no/such": func(c *Config) { c.Kernel = "/no/such" },
+		"open guest initramfs: ":           func(c *Config) { c.Initramfs = "/no/such" },
+		"open export x: open /no/such":     func(c *Config) { c.Exports = []Export{{Name: "x", Path: "/no/such"}} },
+		"start VM process: ":               func(c *Config) { c.VMM = "/no/such" },
+		"listen on ":                       func(c *Config) { c.Socket = "/no/such/directory/sock" },
+	} {
+		c := good
+		c.Socket = filepath.Join(t.TempDir(), "sock")
+		change(&c)
+		if _, err := Launch(c); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q, got %v", want, err)
+		}
+	}
+	if after := descriptors(t); after != before {
+		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+func TestMachineEndsWithItsOwner(t *testing.T) {
+	vm, _ := fake(t, "good")
+	if err := vm.Boot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// What the kernel does when the owner is killed.
+	vm.control.Close()
+	if err := unix.Kill(vm.PID(), 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		t.Fatal(err)
+	}
+	vm.End()
+}
+
+func TestWordsOfAnEnd(t *testing.T) {
+	e := End{Reason: control.ReasonReset, Err: io.EOF, Console: strings.Repeat("old\n", 50) + "last\n"}
+	if !errors.Is(e, io.EOF) || !errors.Is(e, ErrMachine) || strings.Count(e.Error(), "old") != consoleLines-1 || !strings.HasSuffix(e.Error(), "last") {
+		t.Error(e)
+	}
+	if text := (End{Reason: control.ReasonPowerOff}).Error(); strings.Contains(text, "words") {
+		t.Error(text)
+	}
+}

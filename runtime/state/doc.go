@@ -1,0 +1,15 @@
+// Package state keeps what is known about containers on disk, one directory of
+// mode 0700 per container below a root:
+//
+//	<root>/<id>/lock         flock(2)ed by whoever reads and then changes the state
+//	<root>/<id>/state.json   [State], replaced atomically
+//	<root>/<id>/vsock.sock   the way into the virtual machine
+//
+// It survives a SIGKILL of any process at any moment: state.json is either the
+// old or the new one, locks die with their holder, and a recorded process is
+// known by its pid and its start time, so that a state whose processes are
+// gone is recognised as stale.
+//
+// Lock order: a [Dir] is locked before anything else of the container is
+// touched, and never two of them at once.
+package state

@@ -1,0 +1,228 @@
+package task
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/containerd/containerd/api/events"
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/containerd/v2/core/runtime"
+	"github.com/containerd/log"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	apitypes "github.com/containerd/containerd/api/types"
+
+	"github.com/microvm/microvm/agent/api"
+	"github.com/microvm/microvm/runtime/container"
+	"github.com/microvm/microvm/runtime/hooks"
+)
+
+// task is a container with its processes.
+type task struct {
+	id        string
+	machine   *machine
+	blueprint *container.Blueprint
+	init      *process
+
+	mu    sync.Mutex
+	execs map[string]*process
+}
+
+func (t *task) process(exec string) (*process, error) {
+	if exec == "" {
+		return t.init, nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if p := t.execs[exec]; p != nil {
+		return p, nil
+	}
+	return nil, status.Errorf(codes.NotFound, "exec %s does not exist in container %s", exec, t.id)
+}
+
+// Create implements [api.TaskService].
+func (s *Service) Create(ctx context.Context, r *api.CreateTaskRequest) (*api.CreateTaskResponse, error) {
+	if r.GetCheckpoint() != "" {
+		return nil, status.Error(codes.Unimplemented, "restore from a checkpoint is not supported")
+	}
+	s.making.Lock()
+	defer s.making.Unlock()
+	if _, err := s.task(r.GetId()); err == nil {
+		return nil, status.Errorf(codes.AlreadyExists, "container %s already exists", r.GetId())
+	}
+	t, err := s.create(ctx, r)
+	if err != nil {
+		return nil, asStatus(err)
+	}
+	s.mu.Lock()
+	s.containers[t.id] = t
+	s.mu.Unlock()
+	s.events.Send(runtime.TaskCreateEventTopic, &events.TaskCreate{
+		ContainerID: t.id, Bundle: r.GetBundle(), Rootfs: rootfsMounts(r), Checkpoint: r.GetCheckpoint(), Pid: t.machine.pid(),
+		IO: &events.TaskIO{Stdin: r.GetStdin(), Stdout: r.GetStdout(), Stderr: r.GetStderr(), Terminal: r.GetTerminal()},
+	})
+	go s.watch(t.machine, t.init)
+	return &api.CreateTaskResponse{Pid: t.machine.pid()}, nil
+}
+
+func rootfsMounts(r *api.CreateTaskRequest) (all []*apitypes.Mount) {
+	for _, m := range r.GetRootfs() {
+		all = append(all, &apitypes.Mount{Type: m.GetType(), Source: m.GetSource(), Target: m.GetTarget(), Options: m.GetOptions()})
+	}
+	return all
+}
+
+// create makes everything up to the process that waits for its start. Nothing
+// is left when it fails.
+func (s *Service) create(ctx context.Context, r *api.CreateTaskRequest) (t *task, err error) {
+	if err := mountRoot(r); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, unmountRoot(r.GetBundle()))
+		}
+	}()
+	t = &task{id: r.GetId(), execs: map[string]*process{}}
+	if t.blueprint, err = s.engine.Blueprint(t.id, r.GetBundle(), exportPrefix(t.id)); err != nil {
+		return nil, err
+	}
+	made := s.machine == nil
+	if err := s.enter(ctx, t); err != nil {
+		return nil, err
+	}
+	if err := s.createInGuest(ctx, t, r); err != nil {
+		s.leave(ctx, t, made)
+		return nil, err
+	}
+	return t, nil
+}
+
+// exportPrefix is for the names of a container's exports, whose length is
+// limited.
+func exportPrefix(id string) string {
+	sum := sha256.Sum256([]byte(id))
+	return hex.EncodeToString(sum[:8]) + "-"
+}
+
+// mountRoot mounts what the snapshotter gave in the bundle's rootfs.
+func mountRoot(r *api.CreateTaskRequest) error {
+	if len(r.GetRootfs()) == 0 {
+		return nil
+	}
+	dir := filepath.Join(r.GetBundle(), "rootfs")
+	if err := os.Mkdir(dir, 0o711); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("make root file system's mount point: %w", err)
+	}
+	var mounts []mount.Mount
+	for _, m := range r.GetRootfs() {
+		mounts = append(mounts, mount.Mount{Type: m.GetType(), Source: m.GetSource(), Target: m.GetTarget(), Options: m.GetOptions()})
+	}
+	if err := mount.All(mounts, dir); err != nil {
+		return errors.Join(fmt.Errorf("mount root file system: %w", err), unmountRoot(r.GetBundle()))
+	}
+	return nil
+}
+
+func unmountRoot(bundle string) error {
+	if err := mount.UnmountRecursive(filepath.Join(bundle, "rootfs"), 0); err != nil {
+		return fmt.Errorf("unmount root file system: %w", err)
+	}
+	return nil
+}
+
+// enter gives t its machine: a new one, or the pod's with t's exports.
+func (s *Service) enter(ctx context.Context, t *task) (err error) {
+	if s.machine != nil {
+		t.machine = s.machine
+		for _, x := range t.blueprint.Machine.Exports {
+			if err := t.machine.vm.AddExport(ctx, x); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if t.machine, err = launch(ctx, t.blueprint); err != nil {
+		return err
+	}
+	if err = t.runCreateHooks(ctx); err == nil {
+		err = t.machine.vm.Boot(ctx)
+	}
+	if err != nil {
+		t.machine.kill()
+		return err
+	}
+	t.machine.limit(ctx, t.blueprint)
+	s.machine = t.machine
+	return nil
+}
+
+// leave takes t's exports away, or ends the machine.
+func (s *Service) leave(ctx context.Context, t *task, last bool) {
+	if last {
+		t.machine.shutdown(ctx)
+		s.machine = nil
+		return
+	}
+	for _, x := range t.blueprint.Machine.Exports {
+		if err := t.machine.vm.RemoveExport(ctx, x.Name); err != nil {
+			log.G(ctx).WithError(err).Warn("export is left in the machine")
+		}
+	}
+}
+
+func (s *Service) createInGuest(ctx context.Context, t *task, r *api.CreateTaskRequest) error {
+	options, err := api.NewContainerOptions(t.blueprint.Plan.Guest)
+	if err != nil {
+		return err
+	}
+	names := stdioNames{r.GetStdin(), r.GetStdout(), r.GetStderr(), r.GetTerminal()}
+	io, err := openStreams(ctx, t.machine.vm, t.id, names)
+	if err != nil {
+		return err
+	}
+	t.init = newProcess(t.id, "", names, io)
+	_, err = t.machine.agent().Create(ctx, &api.CreateTaskRequest{
+		Id: t.id, Bundle: r.GetBundle(), Terminal: r.GetTerminal(),
+		Stdin: io.guest.Stdin, Stdout: io.guest.Stdout, Stderr: io.guest.Stderr, Options: options,
+	})
+	if err == nil {
+		err = io.flow()
+	}
+	if err != nil {
+		io.close()
+		return err
+	}
+	return nil
+}
+
+// hookState is what hooks are told about the container.
+func (t *task) hookState(st specs.ContainerState) specs.State {
+	b := t.blueprint.Bundle
+	o := specs.State{Version: specs.Version, ID: t.id, Status: st, Bundle: b.Dir, Annotations: b.Spec.Annotations}
+	if st != specs.StateStopped {
+		o.Pid = t.machine.vm.PID()
+	}
+	return o
+}
+
+// runCreateHooks runs the hooks that set a container up while its machine
+// boots.
+func (t *task) runCreateHooks(ctx context.Context) error {
+	ns := &specs.LinuxNamespace{Path: fmt.Sprintf("/proc/%d/ns/net", t.machine.vm.PID())}
+	inside := func(f func() error) error { return inNetwork(ns, f) }
+	return hooks.Create(ctx, t.blueprint.Bundle.Spec.Hooks, t.hookState(specs.StateCreating), inside)
+}
+
+// runLateHooks runs those whose failure changes nothing any more.
+func (t *task) runLateHooks(ctx context.Context, kind hooks.Kind, st specs.ContainerState) {
+	hooks.RunAll(ctx, t.blueprint.Bundle.Spec.Hooks, kind, t.hookState(st), func(err error) { log.G(ctx).Warn(err) })
+}

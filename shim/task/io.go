@@ -1,0 +1,199 @@
+package task
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/runtime/sandbox"
+	"github.com/microvm/microvm/runtime/stdio"
+)
+
+// drainGrace is how long a reader may take to make room for the last output.
+const drainGrace = 10 * time.Second
+
+// streams connect what containerd names as a process's standard streams with
+// connections into the guest.
+type streams struct {
+	wanted stdioNames
+	guest  stdioNames // as the agent knows them
+
+	relay  *stdio.Relay
+	conns  [3]stdio.Conn // until flow; nil where nothing is wanted
+	files  [3]*os.File
+	keeper *os.File // holds stdin's fifo open for writing
+	logger *logger
+}
+
+// openStreams opens both ends. Nothing flows before flow.
+func openStreams(ctx context.Context, vm *sandbox.VM, id string, wanted stdioNames) (*streams, error) {
+	relay, err := stdio.NewRelay()
+	if err != nil {
+		return nil, err
+	}
+	s := &streams{wanted: wanted, relay: relay, guest: stdioNames{Terminal: wanted.Terminal}}
+	if err = s.openHost(ctx, id); err == nil {
+		err = s.openGuest(ctx, vm)
+	}
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *streams) openHost(ctx context.Context, id string) (err error) {
+	u, err := url.Parse(s.wanted.Stdout)
+	if err != nil {
+		return fmt.Errorf("open stdout: %w", err)
+	}
+	switch u.Scheme {
+	case "", "fifo":
+		return s.openOutputs(u.Path, s.wanted.Stderr)
+	case "file":
+		return s.openLogFile(u.Path)
+	case "binary":
+		s.logger, err = startLogger(ctx, u, id)
+		if err == nil {
+			s.files[1], s.files[2] = s.logger.stdout, s.logger.stderr
+		}
+		return err
+	}
+	return fmt.Errorf("open stdout: scheme %q is not supported: name a fifo, or a file:// or binary:// URI", u.Scheme)
+}
+
+// openInput opens the fifo such that it has no end while keeper is open:
+// writers may come and go.
+func (s *streams) openInput() (err error) {
+	if s.files[0], err = openFile(s.wanted.Stdin, unix.O_RDONLY|unix.O_NONBLOCK); err != nil {
+		return fmt.Errorf("open stdin: %w", err)
+	}
+	if s.keeper, err = openFile(s.wanted.Stdin, unix.O_WRONLY|unix.O_NONBLOCK); err != nil {
+		return fmt.Errorf("open stdin: %w", err)
+	}
+	return nil
+}
+
+// openOutputs opens fifos for both directions: the process must not be hurt by
+// a reader that goes away.
+func (s *streams) openOutputs(stdout, stderr string) (err error) {
+	if s.wanted.Terminal {
+		stderr = ""
+	}
+	for i, path := range []string{1: stdout, 2: stderr} {
+		if path == "" {
+			continue
+		}
+		if s.files[i], err = openFile(path, unix.O_RDWR); err != nil {
+			return fmt.Errorf("open output: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *streams) openLogFile(path string) (err error) {
+	const flags = unix.O_WRONLY | unix.O_APPEND | unix.O_CREAT
+	if s.files[1], err = openFile(path, flags); err == nil && !s.wanted.Terminal {
+		s.files[2], err = openFile(path, flags)
+	}
+	if err != nil {
+		return fmt.Errorf("open log file: %w", err)
+	}
+	return nil
+}
+
+// openFile opens path without making it known to the poller.
+func openFile(path string, flags int) (*os.File, error) {
+	fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0o644)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+func (s *streams) openGuest(ctx context.Context, vm *sandbox.VM) error {
+	urls := []*string{&s.guest.Stdin, &s.guest.Stdout, &s.guest.Stderr}
+	for i, f := range s.files {
+		if i == 0 && s.wanted.Stdin == "" || i > 0 && f == nil || i == 2 && s.wanted.Terminal {
+			continue
+		}
+		c, u, err := vm.OpenStream(ctx)
+		if err != nil {
+			return err
+		}
+		s.conns[i], *urls[i] = c, u
+	}
+	return nil
+}
+
+// flow lets the bytes flow; the process exists in the guest. Stdin's fifo is
+// opened only now: ctr closes an input that ends earlier without telling.
+func (s *streams) flow() error {
+	if c := s.conns[0]; c != nil {
+		if err := s.openInput(); err != nil {
+			return err
+		}
+		s.relay.Input(c, int(s.files[0].Fd()))
+	}
+	for i := 1; i < len(s.conns); i++ {
+		if c := s.conns[i]; c != nil {
+			s.relay.Output(int(s.files[i].Fd()), c)
+		}
+	}
+	s.conns = [3]stdio.Conn{}
+	return nil
+}
+
+// closeInput lets stdin end as soon as its writers are gone.
+func (s *streams) closeInput() {
+	if s.keeper != nil {
+		s.keeper.Close()
+	}
+}
+
+var errUnread = errors.New("its reader takes no more")
+
+// drain waits until all output is written.
+func (s *streams) drain() error {
+	written := make(chan error, 1)
+	go func() { written <- s.relay.Wait() }()
+	select {
+	case err := <-written:
+		return err
+	case <-time.After(drainGrace):
+		return fmt.Errorf("output is lost: %w", errUnread)
+	}
+}
+
+// close ends the streams. A relay that a full fifo holds up goes on in the
+// background.
+func (s *streams) close() {
+	for _, c := range s.conns {
+		if c != nil {
+			c.Close()
+		}
+	}
+	s.closeInput()
+	ended := make(chan struct{})
+	go func() {
+		s.relay.Close()
+		for _, f := range s.files {
+			if f != nil {
+				f.Close()
+			}
+		}
+		if s.logger != nil {
+			s.logger.wait()
+		}
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(drainGrace):
+	}
+}

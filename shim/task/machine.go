@@ -1,0 +1,204 @@
+package task
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/containerd/log"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/agent/api"
+	"github.com/microvm/microvm/netns"
+	"github.com/microvm/microvm/runtime/cgroup"
+	"github.com/microvm/microvm/runtime/container"
+	"github.com/microvm/microvm/runtime/sandbox"
+	"github.com/microvm/microvm/runtime/state"
+)
+
+// Files of a machine in its bundle.
+const (
+	socketFile = "vsock.sock"
+	recordFile = "machine.json"
+)
+
+// machine is a running machine and its place on the host.
+type machine struct {
+	vm     *sandbox.VM
+	cgroup *cgroup.Cgroup // nil without one
+	dir    string         // the bundle with its record
+}
+
+// record is what is left to find when the shim is gone.
+type record struct {
+	VM     state.Process  `json:"vm"`
+	Cgroup *cgroup.Record `json:"cgroup,omitempty"`
+}
+
+func (m *machine) pid() uint32 { return uint32(m.vm.PID()) }
+
+// launch starts the machine of a blueprint; its guest boots.
+func launch(ctx context.Context, b *container.Blueprint) (m *machine, err error) {
+	m = &machine{dir: b.Bundle.Dir}
+	b.Machine.Socket = filepath.Join(m.dir, socketFile)
+	b.Machine.Timeline = sandbox.NewTimeline(sandbox.Now())
+	if err := m.findCgroup(ctx, b); err != nil {
+		return nil, err
+	}
+	if err = m.start(ctx, b); err != nil {
+		m.removeCgroup(ctx)
+		return nil, err
+	}
+	return m, nil
+}
+
+func (m *machine) findCgroup(ctx context.Context, b *container.Blueprint) (err error) {
+	m.cgroup, err = cgroup.New(b.Machine.ID, b.Bundle.CgroupsPath(), false)
+	if errors.Is(err, cgroup.ErrUnusable) {
+		log.G(ctx).WithError(err).Warn("the machine is not limited on the host; the container's limits hold in the guest")
+		m.cgroup, err = nil, nil
+	}
+	return err
+}
+
+// start starts the VM process in the cgroup and the network namespace, and
+// records both.
+func (m *machine) start(ctx context.Context, b *container.Blueprint) error {
+	if err := m.save(record{}); err != nil {
+		return err
+	}
+	if m.cgroup != nil {
+		if err := m.cgroup.Join(); err != nil {
+			log.G(ctx).WithError(err).Warn("the machine is not limited on the host; the container's limits hold in the guest")
+			m.cgroup = nil
+		} else {
+			defer func() {
+				if err := m.cgroup.Leave(); err != nil {
+					log.G(ctx).WithError(err).Warn("the shim stays in the machine's cgroup")
+				}
+			}()
+		}
+	}
+	err := inNetwork(b.Bundle.Namespace(specs.NetworkNamespace), func() (err error) {
+		m.vm, err = sandbox.Launch(b.Machine)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	vm, err := state.NewProcess(m.vm.PID())
+	if err != nil {
+		return m.vm.End() // it died at once
+	}
+	if err := m.save(record{VM: vm}); err != nil {
+		m.vm.Kill()
+		return err
+	}
+	return nil
+}
+
+// inNetwork calls f on a thread in the network namespace ns, which ends with f.
+func inNetwork(ns *specs.LinuxNamespace, f func() error) error {
+	if ns == nil {
+		return f()
+	}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread is spoilt
+		err := netns.Enter(ns.Path)
+		if err == nil {
+			err = f()
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+func (m *machine) save(r record) error {
+	if m.cgroup != nil {
+		c := m.cgroup.Record()
+		r.Cgroup = &c
+	}
+	data, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("encode machine's record: %w", err)
+	}
+	path := filepath.Join(m.dir, recordFile)
+	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
+		return fmt.Errorf("write machine's record: %w", err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return fmt.Errorf("write machine's record: %w", err)
+	}
+	return nil
+}
+
+// limit sets the cgroup's limits, when the guest is up.
+func (m *machine) limit(ctx context.Context, b *container.Blueprint) {
+	if m.cgroup == nil {
+		return
+	}
+	for _, err := range m.cgroup.Limit(b.HostLimits()) {
+		log.G(ctx).WithError(err).Warn("this limit does not hold on the host")
+	}
+}
+
+// shutdown lets the guest write everything back and power off.
+func (m *machine) shutdown(ctx context.Context) {
+	select {
+	case <-m.vm.Done():
+	default:
+		if err := m.vm.Shutdown(context.WithoutCancel(ctx)); err != nil {
+			log.G(ctx).WithError(err).Error("the guest may not have written everything back")
+		}
+	}
+	m.removeCgroup(ctx)
+}
+
+func (m *machine) kill() {
+	m.vm.Kill()
+	m.removeCgroup(context.Background())
+}
+
+func (m *machine) removeCgroup(ctx context.Context) {
+	if m.cgroup == nil {
+		return
+	}
+	if err := m.cgroup.Remove(); err != nil {
+		log.G(ctx).WithError(err).Warn("the machine's cgroup is left")
+	}
+	m.cgroup = nil
+}
+
+func (m *machine) agent() api.TaskService { return m.vm.Agent().Task }
+
+// Clean removes what is left of the machine that was recorded in the bundle
+// dir, and returns the pid that its VM process had, 0 if there was none.
+func Clean(ctx context.Context, dir string) (pid int, err error) {
+	data, err := os.ReadFile(filepath.Join(dir, recordFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	var r record
+	if err == nil {
+		err = json.Unmarshal(data, &r)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read machine's record: %w", err)
+	}
+	if r.VM.PID != 0 && r.VM.Alive() {
+		if err := r.VM.Signal(unix.SIGKILL); err == nil {
+			_ = r.VM.Wait(ctx) // its cgroup says if it is still there
+		}
+	}
+	if r.Cgroup == nil {
+		return r.VM.PID, nil
+	}
+	return r.VM.PID, r.Cgroup.Remove()
+}

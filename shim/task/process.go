@@ -1,0 +1,81 @@
+package task
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/api/events"
+	"github.com/containerd/containerd/v2/core/runtime"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/microvm/microvm/agent/api"
+)
+
+// stdioNames name a process's standard streams.
+type stdioNames struct {
+	Stdin, Stdout, Stderr string
+	Terminal              bool
+}
+
+// exitLost is the code of a process that went down with its machine: as if
+// killed by SIGKILL.
+const exitLost = 128 + 9
+
+// process is a container's first process or an exec.
+type process struct {
+	id, exec string
+	stdio    stdioNames
+	io       *streams // nil for a pod's pause process
+
+	// life orders start and exit.
+	life    sync.Mutex
+	started bool
+	status  api.Status
+	exit    uint32
+	at      time.Time
+	done    chan struct{} // closed by end
+}
+
+func newProcess(id, exec string, names stdioNames, io *streams) *process {
+	return &process{id: id, exec: exec, stdio: names, io: io, status: api.Status_CREATED, done: make(chan struct{})}
+}
+
+// eventID is what exit events call the process.
+func (p *process) eventID() string {
+	if p.exec != "" {
+		return p.exec
+	}
+	return p.id
+}
+
+// watch waits for the process's end in the guest and makes it known.
+func (s *Service) watch(m *machine, p *process) {
+	r, err := m.agent().Wait(context.Background(), &api.WaitRequest{Id: p.id, ExecId: p.exec})
+	code, at := uint32(exitLost), time.Now()
+	if err == nil {
+		code = r.GetExitStatus() & 0xff // a guest can say anything
+	}
+	s.end(m, p, code, at)
+}
+
+// end records the process's end and tells containerd, after its start.
+func (s *Service) end(m *machine, p *process, code uint32, at time.Time) {
+	p.life.Lock()
+	defer p.life.Unlock()
+	if p.status == api.Status_STOPPED {
+		return
+	}
+	p.status, p.exit, p.at = api.Status_STOPPED, code, at
+	s.events.Send(runtime.TaskExitEventTopic, &events.TaskExit{
+		ContainerID: p.id, ID: p.eventID(), Pid: m.pid(), ExitStatus: code, ExitedAt: timestamppb.New(at),
+	})
+	close(p.done)
+}
+
+func (p *process) exitedAt() *timestamppb.Timestamp {
+	if p.at.IsZero() {
+		return nil
+	}
+	return timestamppb.New(p.at)
+}

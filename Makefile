@@ -1,0 +1,126 @@
+# The two commands that matter are `make demo` and `make test`. Both run as
+# root on a fresh Debian 12 or 13 with Go installed, and fetch what is missing
+# through apt and the Go proxy. `make help` lists the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+GO      ?= go
+BIN     := bin
+VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+# Debian packages by what needs them.
+AGENT_PACKAGES    := gcc libc6-dev libseccomp-dev pkg-config
+SOFTWARE_PACKAGES := qemu-system-x86 qemu-system-common
+DEMO_PACKAGES     := debootstrap
+TEST_PACKAGES     := busybox-static debootstrap podman catatonit docker.io
+# Debian 13 has docker's command in a package of its own.
+TEST_PACKAGES     += $(shell . /etc/os-release && test "$${VERSION_ID:-0}" -ge 13 && echo docker-cli)
+
+# $(call need,PACKAGE...) installs those that are missing, and nothing else.
+define need
+@missing=$$(for p in $(1); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+if [ -n "$$missing" ]; then \
+	echo "installing through apt:" $$missing; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+fi
+endef
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+## build
+
+.PHONY: build
+build: binaries kernel initramfs ## build the binaries, the guest kernel and the initramfs into bin/
+
+.PHONY: binaries
+binaries:
+	$(call need,$(AGENT_PACKAGES) $(SOFTWARE_PACKAGES))
+	@mkdir -p $(BIN)
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/microvm-runtime ./cmd/microvm-vmm ./cmd/containerd-shim-microvm-v1
+	CGO_ENABLED=1 $(GO) build -trimpath -tags 'netgo osusergo seccomp runc_nocriu' -ldflags '$(LDFLAGS) -extldflags "-static"' -o $(BIN)/ ./cmd/microvm-agent
+
+.PHONY: kernel
+kernel: ## build the guest kernel (kept outside the clone, under a hash of its recipe)
+	@mkdir -p $(BIN)
+	@rootfs/guestimage/build-kernel --output $(BIN)/vmlinux >/dev/null
+
+.PHONY: initramfs
+initramfs: binaries
+	CGO_ENABLED=0 $(GO) run ./rootfs/guestimage/cmd/initramfs -agent $(BIN)/microvm-agent -o $(BIN)/initramfs.cpio
+
+## use
+
+.PHONY: demo
+demo: build ## run a container in its own machine and show what happened
+	$(call need,$(DEMO_PACKAGES))
+	@tests/demo $(BIN)
+
+.PHONY: lab
+lab: lab-binaries ## a shell on a machine with real KVM
+	@$(BIN)/lab shell
+
+## test
+
+.PHONY: test
+test: build test-binaries ## run every suite on both machines
+	@MICROVM_DEBIAN=$$(tests/debian/build toolchain) $(GO) run ./tests/suite $(SUITES)
+
+.PHONY: unit
+unit: build test-binaries ## run the unit tests only
+	@$(GO) run ./tests/suite unit
+
+.PHONY: lab-binaries
+lab-binaries:
+	$(call need,$(TEST_PACKAGES))
+	@mkdir -p $(BIN)
+	CGO_ENABLED=0 $(GO) build -o $(BIN)/lab ./tests/lab/cmd/lab
+	@$(BIN)/lab deps
+
+.PHONY: test-binaries
+test-binaries: lab-binaries
+	@mkdir -p $(BIN)/tests
+	CGO_ENABLED=0 $(GO) test -c -o $(BIN)/tests/ ./tests/e2e ./tests/engines ./vmm/kvm ./vmm/x86 ./vmm ./vmm/virtio/vsock ./cmd/microvm-vmm
+
+# What the programs are built from is in tests/oci/programs/go.mod.
+OCI_PROGRAMS ?= $(or $(MICROVM_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/microvm)/oci-programs
+
+.PHONY: conformance
+conformance: build ## run runtime-tools' validation programs (PEER=runc: with runc, too)
+	$(call need,runc)
+	@mkdir -p $(OCI_PROGRAMS)
+	@cd tests/oci/programs && CGO_ENABLED=0 GOBIN=$(OCI_PROGRAMS) $(GO) install tool
+	@MICROVM_OCI_PROGRAMS=$(OCI_PROGRAMS) MICROVM_OCI_PEER=$$(test -z "$(PEER)" || command -v $(PEER)) \
+	MICROVM_OCI_ROOTFS=$$(cd tests/oci/programs && $(GO) list -m -f '{{.Dir}}' github.com/opencontainers/runtime-tools)/rootfs-amd64.tar.gz \
+	$(GO) run ./tests/suite oci
+
+.PHONY: bench
+bench: build lab-binaries ## measure against QEMU, side by side, on real KVM
+	@CGO_ENABLED=0 $(GO) build -o $(BIN)/bench ./tests/bench
+	@mkdir -p tests/out
+	@$(BIN)/lab run -out tests/out -- sh -c 'modprobe vhost_vsock && exec $(BIN)/bench -bin $(CURDIR)/$(BIN) -json $$LAB_OUT/bench.json' 
+
+FUZZTIME ?= 1m
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (default 1m)
+	@for pkg in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "== $$pkg $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; \
+	done
+
+.PHONY: lint
+lint: ## gofmt, go vet and staticcheck (golangci-lint finds its list in .golangci.yml)
+	@test -z "$$(gofmt -l .)" || { echo "not formatted:"; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@latest ./...
+
+.PHONY: clean
+clean: ## remove what was built here (the kernel's cache stays)
+	rm -rf $(BIN) tests/out

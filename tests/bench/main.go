@@ -1,0 +1,153 @@
+// Command bench measures microvm against QEMU's microvm machine with its
+// virtiofsd, side by side in one run: the same kernel, initramfs, root file
+// system and command. It prints a table and writes JSON.
+//
+// The machines that this runs on are noisy, and in the lab everything is
+// emulated: only the ratios mean something.
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"text/tabwriter"
+)
+
+func main() {
+	var b bench
+	out := flag.String("json", "", "also write the results to this file")
+	flag.StringVar(&b.bin, "bin", "bin", "directory of the binaries")
+	flag.IntVar(&b.rounds, "rounds", 7, "starts of each, in turn")
+	flag.Parse()
+	if err := b.run(*out); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+type bench struct {
+	bin    string
+	rounds int
+}
+
+// report is the result; durations are milliseconds, memory is KiB.
+type report struct {
+	StartMicrovm []float64            `json:"startToFirstByteMicrovm"`
+	StartQEMU    []float64            `json:"startToFirstByteQEMU"`
+	Stages       map[string][]float64 `json:"stagesMicrovm"`
+	StagesQEMU   map[string][]float64 `json:"stagesQEMU"`
+	Exec         []float64            `json:"execRoundTrip"`
+	VMMMemory    int                  `json:"vmProcessPrivateKiB"`
+	QEMUMemory   int                  `json:"qemuAndVirtiofsdPrivateKiB"`
+	Ratio        float64              `json:"startRatio"`
+	ExecRatio    float64              `json:"execToStartRatio"`
+}
+
+func (b *bench) run(out string) error {
+	dir, err := os.MkdirTemp("", "bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	bundle, err := makeBundle(b.bin, dir)
+	if err != nil {
+		return err
+	}
+	r := report{Stages: map[string][]float64{}, StagesQEMU: map[string][]float64{}}
+	// One round of each first, unmeasured: it fills the page cache.
+	for i := range b.rounds + 1 {
+		fmt.Fprintf(os.Stderr, "round %d of %d\n", i, b.rounds)
+		if err := b.round(&r, bundle, i > 0); err != nil {
+			return err
+		}
+	}
+	if err := b.measureExec(&r, bundle); err != nil {
+		return err
+	}
+	r.Ratio = median(r.StartMicrovm) / median(r.StartQEMU)
+	r.ExecRatio = median(r.Exec) / median(r.StartMicrovm)
+	r.print()
+	return r.write(out)
+}
+
+func (b *bench) round(r *report, bundle *bundle, count bool) error {
+	ours, err := startMicrovm(b.bin, bundle)
+	if err != nil {
+		return fmt.Errorf("microvm: %w", err)
+	}
+	peer, err := startQEMU(b.bin, bundle)
+	if err != nil {
+		return fmt.Errorf("qemu: %w", err)
+	}
+	if !count {
+		return nil
+	}
+	r.StartMicrovm = append(r.StartMicrovm, ours.firstByte)
+	r.StartQEMU = append(r.StartQEMU, peer.firstByte)
+	for k, v := range ours.stages {
+		r.Stages[k] = append(r.Stages[k], v)
+	}
+	for k, v := range peer.stages {
+		r.StagesQEMU[k] = append(r.StagesQEMU[k], v)
+	}
+	r.QEMUMemory = peer.memory
+	return nil
+}
+
+// start is one measured start: milliseconds since the command, private memory
+// in KiB.
+type start struct {
+	firstByte float64
+	stages    map[string]float64
+	memory    int
+}
+
+func median(v []float64) float64 {
+	if len(v) == 0 {
+		return 0
+	}
+	s := slices.Sorted(slices.Values(v))
+	return s[len(s)/2]
+}
+
+func (r *report) print() {
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	defer w.Flush()
+	fmt.Fprintln(w, "median\tmicrovm\tqemu -M microvm\tratio\tgoal")
+	fmt.Fprintf(w, "start to first byte\t%.0f ms\t%.0f ms\t%.2f\tat most 0.60\n", median(r.StartMicrovm), median(r.StartQEMU), r.Ratio)
+	for _, s := range sortedStages(r.Stages) {
+		fmt.Fprintf(w, "  %s\t%.0f ms\t\t\t\n", s, median(r.Stages[s]))
+	}
+	for _, s := range sortedStages(r.StagesQEMU) {
+		fmt.Fprintf(w, "  %s\t\t%.0f ms\t\t\n", s, median(r.StagesQEMU[s]))
+	}
+	fmt.Fprintf(w, "exec round trip\t%.0f ms\t\t%.2f of a start\tunder 0.10\n", median(r.Exec), r.ExecRatio)
+	fmt.Fprintf(w, "VM process, private\t%.1f MiB\t%.1f MiB\t%.2f\tat most 12 MiB\n", float64(r.VMMMemory)/1024, float64(r.QEMUMemory)/1024, float64(r.VMMMemory)/float64(max(r.QEMUMemory, 1)))
+}
+
+func sortedStages(m map[string][]float64) []string {
+	var names []string
+	for k := range m {
+		names = append(names, k)
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		if median(m[a]) < median(m[b]) {
+			return -1
+		}
+		return 1
+	})
+	return names
+}
+
+func (r *report) write(path string) error {
+	if path == "" {
+		return nil
+	}
+	data, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(data, '\n'), 0o644)
+}

@@ -1,0 +1,114 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+func TestExec(t *testing.T) {
+	s := newSite(t)
+	id, _, _ := s.detached(s.bundle(sh("echo mark > /tmp/mark; sleep 1000; true")))
+	s.waitStatus(id, "running")
+
+	o := s.command("exec", "--env", "FOO=bar", "--cwd", "/tmp", "--user", "7:8", id, "/bin/sh", "-c", "echo $FOO $(pwd) $(id -u):$(id -g) $(cat mark); echo oops >&2; exit 4").run()
+	if o.code != 4 || o.stdout != "bar /tmp 7:8 mark\n" || o.stderr != "oops\n" {
+		t.Errorf("%v", o)
+	}
+	if o := s.command("exec", id, "cat").input(strings.NewReader("through exec")).run(); o.code != 0 || o.stdout != "through exec" {
+		t.Errorf("stdin: %v", o)
+	}
+	if o := s.command("exec", id, "sh", "-c", "kill -9 $$").run(); o.code != 137 {
+		t.Errorf("killed: %v", o)
+	}
+	// The namespaces are the container's.
+	if o := s.command("exec", id, "sh", "-c", "ps | grep -c 'sleep 1000'").run(); o.code != 0 {
+		t.Errorf("ps: %v", o)
+	}
+	process := specs.Process{Args: []string{"/bin/sh", "-c", "echo from file $(pwd)"}, Cwd: "/var", Env: []string{"PATH=/bin"}}
+	data, _ := json.Marshal(process)
+	file := filepath.Join(t.TempDir(), "process.json")
+	if err := os.WriteFile(file, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if o := s.command("exec", "--process", file, id).run(); o.code != 0 || o.stdout != "from file /var\n" {
+		t.Errorf("--process: %v", o)
+	}
+}
+
+func TestExecOfWhatCannotRun(t *testing.T) {
+	s := newSite(t)
+	id, _, _ := s.detached(s.bundle(sh("touch /tmp/plain; sleep 1000; true")))
+	s.waitStatus(id, "running")
+	for _, c := range []struct {
+		program, want string
+		code          int
+	}{
+		{"missing-program", "executable file not found in $PATH", 127},
+		{"/no/such/file", "no such file or directory", 127},
+		{"/tmp/plain", "permission denied", 126},
+	} {
+		if o := s.command("exec", id, c.program).run(); o.code != c.code || !strings.Contains(o.stderr, c.want) {
+			t.Errorf("%s: want code %d and %q, %v", c.program, c.code, c.want, o)
+		}
+	}
+}
+
+func TestExecDetachedWithPidFile(t *testing.T) {
+	s := newSite(t)
+	b := s.bundle(sh("sleep 1000; true"))
+	id, _, _ := s.detached(b)
+	stdout := filepath.Join(b.dir, "exec-out")
+	pid := s.launch(stdout, "exec", "--detach", "--pid-file", filepath.Join(b.dir, "exec-pid"), id, "/bin/sh", "-c", "sleep 0.5; echo later; exit 6")
+	if code := waitPid(t, pid); code != 6 {
+		t.Errorf("exit code %d, want 6", code)
+	}
+	if out, _ := os.ReadFile(stdout); string(out) != "later\n" {
+		t.Errorf("output %q", out)
+	}
+}
+
+func TestExecWithTerminal(t *testing.T) {
+	s := newSite(t)
+	b := s.bundle(sh("sleep 1000; true"))
+	id, _, _ := s.detached(b)
+	path, receive := consoleSocket(t)
+	pidFile := filepath.Join(b.dir, "exec-pid")
+	s.command("exec", "--detach", "--tty", "--console-socket", path, "--pid-file", pidFile, id,
+		"/bin/sh", "-c", "tty >/dev/null && echo is a terminal; read x; echo got $x; exit 2").mustRun()
+	master := receive()
+	expect(t, master, "is a terminal")
+	fmt.Fprint(master, "input\n")
+	expect(t, master, "got input")
+	if code := waitPid(t, readPid(t, pidFile)); code != 2 {
+		t.Errorf("exit code %d, want 2", code)
+	}
+}
+
+func TestManyExecs(t *testing.T) {
+	s := newSite(t)
+	id, _, _ := s.detached(s.bundle(sh("sleep 1000; true")))
+	s.waitStatus(id, "running")
+	const n = 10
+	results := make(chan string, n)
+	for i := range n {
+		go func() {
+			o := s.command("exec", id, "sh", "-c", fmt.Sprintf("head -c 100000 /dev/zero | tr '\\0' x; exit %d", i)).run()
+			if o.code != i || len(o.stdout) != 100000 {
+				results <- fmt.Sprintf("exec %d: exit code %d, %d bytes, stderr %s", i, o.code, len(o.stdout), o.stderr)
+				return
+			}
+			results <- ""
+		}()
+	}
+	for range n {
+		if bad := <-results; bad != "" {
+			t.Error(bad)
+		}
+	}
+}

@@ -1,0 +1,341 @@
+// Package e2e drives the built binaries from the outside, as a user would, on
+// the machine that MICROVM_MACHINE names (kvm or software). MICROVM_BIN is the
+// directory of the binaries.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/tests/busybox"
+)
+
+// patience bounds every command: emulated machines are slow, but a command
+// that takes this long hangs.
+const patience = 3 * time.Minute
+
+var (
+	binDir   string // the binaries under test
+	machine  string // "kvm" or "software"
+	template string // a busybox root file system, not to be changed
+	serial   atomic.Int32
+)
+
+func TestMain(m *testing.M) {
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		os.Exit(1)
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (int, error) {
+	binDir, machine = os.Getenv("MICROVM_BIN"), os.Getenv("MICROVM_MACHINE")
+	if binDir == "" || machine == "" {
+		return 0, errors.New("MICROVM_BIN and MICROVM_MACHINE are not set: run `make test`")
+	}
+	// Detached monitors become children of the test, whose exit codes it can
+	// then collect, as conmon does.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return 0, err
+	}
+	dir, err := os.MkdirTemp("", "e2e-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	template = filepath.Join(dir, "rootfs")
+	if err := busybox.Rootfs(template); err != nil {
+		return 0, err
+	}
+	return m.Run(), nil
+}
+
+// site is a state directory and what ran in it; nothing may be left there when
+// the test ends.
+type site struct {
+	t    *testing.T
+	root string
+	dir  string
+}
+
+// newSite prepares a place for one test and checks at its end that nothing was
+// left behind.
+func newSite(t *testing.T) *site {
+	t.Helper()
+	dir := t.TempDir()
+	s := &site{t: t, dir: dir, root: filepath.Join(dir, "state")}
+	before := s.inventory()
+	t.Cleanup(func() {
+		s.deleteAll()
+		s.compare(before)
+		if left, _ := os.ReadDir(s.root); len(left) != 0 {
+			t.Errorf("left in %s: %v", s.root, left)
+		}
+	})
+	return s
+}
+
+func (s *site) deleteAll() {
+	entries, _ := os.ReadDir(s.root)
+	for _, e := range entries {
+		if s.t.Failed() {
+			s.t.Logf("state of %s: %s", e.Name(), s.command("state", e.Name()).run())
+		}
+		s.command("delete", "--force", e.Name()).run()
+	}
+}
+
+// name returns a container id that is used once.
+func (s *site) name() string { return fmt.Sprintf("c%d", serial.Add(1)) }
+
+// bundle is an OCI bundle with a busybox root file system of its own.
+type bundle struct {
+	dir  string
+	spec *specs.Spec
+}
+
+func (b *bundle) rootfs(path string) string { return filepath.Join(b.dir, "rootfs", path) }
+
+// bundle makes a bundle that runs args, changed by the functions.
+func (s *site) bundle(args []string, change ...func(*specs.Spec)) *bundle {
+	s.t.Helper()
+	dir, err := os.MkdirTemp(s.dir, "bundle-")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if out, err := exec.Command("cp", "-a", template, filepath.Join(dir, "rootfs")).CombinedOutput(); err != nil {
+		s.t.Fatalf("copy root file system: %v: %s", err, out)
+	}
+	b := &bundle{dir: dir, spec: s.defaultSpec(dir)}
+	b.spec.Process.Args = args
+	b.spec.Process.Terminal = false
+	b.spec.Root.Readonly = false
+	for _, c := range change {
+		c(b.spec)
+	}
+	b.write(s.t)
+	return b
+}
+
+func (s *site) defaultSpec(dir string) *specs.Spec {
+	s.t.Helper()
+	s.command("spec", "--bundle", dir).mustRun()
+	data, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var spec specs.Spec
+	if err := json.Unmarshal(data, &spec); err != nil {
+		s.t.Fatal(err)
+	}
+	return &spec
+}
+
+func (b *bundle) write(t *testing.T) {
+	t.Helper()
+	data, err := json.Marshal(b.spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(b.dir, "config.json"), data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// sh is the usual command of a container in these tests.
+func sh(script string) []string { return []string{"/bin/sh", "-c", script} }
+
+// command is one call of microvm-runtime.
+type command struct {
+	t     *testing.T
+	args  []string
+	stdin io.Reader
+}
+
+func (s *site) command(args ...string) *command {
+	return &command{t: s.t, args: append([]string{"--root", s.root, "--machine", machine}, args...)}
+}
+
+func (c *command) input(r io.Reader) *command {
+	c.stdin = r
+	return c
+}
+
+// outcome is how a command ended.
+type outcome struct {
+	stdout, stderr string
+	code           int
+}
+
+func (o outcome) String() string {
+	return fmt.Sprintf("exit code %d\nstdout: %s\nstderr: %s", o.code, clip(o.stdout), clip(o.stderr))
+}
+
+func clip(s string) string {
+	if len(s) > 4096 {
+		return s[:2048] + "\n[...]\n" + s[len(s)-2048:]
+	}
+	return s
+}
+
+func (c *command) exec(ctx context.Context) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, filepath.Join(binDir, "microvm-runtime"), c.args...)
+	cmd.Stdin = c.stdin
+	cmd.WaitDelay = 20 * time.Second
+	return cmd
+}
+
+// run executes the command to its end.
+func (c *command) run() outcome {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := c.exec(ctx)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		c.t.Errorf("%v: hangs\n%s", c.args, stderr.String())
+	}
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		c.t.Errorf("%v: %v", c.args, err)
+	}
+	return outcome{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+func (c *command) mustRun() string {
+	c.t.Helper()
+	o := c.run()
+	if o.code != 0 {
+		c.t.Fatalf("%v: %v", c.args, o)
+	}
+	return o.stdout
+}
+
+// runBundle runs b in the foreground.
+func (s *site) runBundle(b *bundle) outcome {
+	s.t.Helper()
+	return s.command("run", "--bundle", b.dir, s.name()).run()
+}
+
+// output runs b and returns its output; the test fails on an exit code.
+func (s *site) output(b *bundle) string {
+	s.t.Helper()
+	o := s.runBundle(b)
+	if o.code != 0 {
+		s.t.Fatalf("run: %v", o)
+	}
+	return o.stdout
+}
+
+// detached runs b in the background with its output in a file and returns the
+// id and the pid of its pid file.
+func (s *site) detached(b *bundle) (id string, pid int, stdout string) {
+	s.t.Helper()
+	id = s.name()
+	stdout = filepath.Join(b.dir, "stdout")
+	pid = s.launch(stdout, "run", "--detach", "--bundle", b.dir, "--pid-file", filepath.Join(b.dir, "pid"), id)
+	return id, pid, stdout
+}
+
+// launch runs a command whose container outlives it; stdout gets both output
+// streams of the container. It returns the pid in the command's --pid-file.
+func (s *site) launch(stdout string, args ...string) int {
+	s.t.Helper()
+	f, err := os.Create(stdout)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer f.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := s.command(args...).exec(ctx)
+	cmd.Stdout, cmd.Stderr = f, f
+	if err := cmd.Run(); err != nil {
+		out, _ := os.ReadFile(stdout)
+		s.t.Fatalf("%v: %v: %s", args, err, out)
+	}
+	for i, a := range args {
+		if a == "--pid-file" {
+			return readPid(s.t, args[i+1])
+		}
+	}
+	return 0
+}
+
+func readPid(t *testing.T, path string) int {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pid int
+	if _, err := fmt.Sscanf(string(data), "%d", &pid); err != nil {
+		t.Fatalf("pid file holds %q: %v", data, err)
+	}
+	return pid
+}
+
+// waitPid collects the exit code of a detached container's pid.
+func waitPid(t *testing.T, pid int) int {
+	t.Helper()
+	var code int
+	eventually(t, fmt.Sprintf("pid %d ends", pid), func() bool {
+		var ws unix.WaitStatus
+		got, err := unix.Wait4(pid, &ws, unix.WNOHANG, nil)
+		if err != nil {
+			t.Fatalf("wait for pid %d: %v", pid, err)
+		}
+		if got != pid {
+			return false
+		}
+		code = ws.ExitStatus()
+		if ws.Signaled() {
+			code = 128 + int(ws.Signal())
+		}
+		return true
+	})
+	return code
+}
+
+// eventually polls until ok, and fails the test when that takes too long.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	t.Fatalf("waited %v in vain: %s", patience, what)
+}
+
+// state returns what `state` prints.
+func (s *site) state(id string) specs.State {
+	s.t.Helper()
+	var st specs.State
+	if err := json.Unmarshal([]byte(s.command("state", id).mustRun()), &st); err != nil {
+		s.t.Fatal(err)
+	}
+	return st
+}
+
+func (s *site) waitStatus(id string, want specs.ContainerState) {
+	s.t.Helper()
+	eventually(s.t, id+" is "+string(want), func() bool { return s.state(id).Status == want })
+}

@@ -1,0 +1,167 @@
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestCreateStartStateKillDelete(t *testing.T) {
+	s := newSite(t)
+	b := s.bundle(sh("echo running; trap 'echo got it; exit 5' TERM; while :; do sleep 0.1; done"))
+	b.spec.Annotations = map[string]string{"org.example.key": "value"}
+	b.write(t)
+	id, stdout, pidFile := s.name(), filepath.Join(b.dir, "stdout"), filepath.Join(b.dir, "pid")
+	pid := s.launch(stdout, "create", "--bundle", b.dir, "--pid-file", pidFile, id)
+
+	st := s.state(id)
+	if st.ID != id || st.Status != "created" || st.Pid != pid || st.Bundle != b.dir || st.Version == "" || st.Annotations["org.example.key"] != "value" {
+		t.Errorf("state after create: %+v, pid file has %d", st, pid)
+	}
+	if out, _ := os.ReadFile(stdout); len(out) != 0 {
+		t.Errorf("the process ran before start: %q", out)
+	}
+	s.command("start", id).mustRun()
+	s.waitStatus(id, "running")
+	eventually(t, "the process runs", func() bool {
+		out, _ := os.ReadFile(stdout)
+		return string(out) == "running\n"
+	})
+	if o := s.command("delete", id).run(); o.code == 0 || !strings.Contains(o.stderr, "not stopped") {
+		t.Errorf("delete of a running container: %v", o)
+	}
+	s.command("kill", id, "TERM").mustRun()
+	if code := waitPid(t, pid); code != 5 {
+		t.Errorf("exit code of the pid is %d, want 5", code)
+	}
+	s.waitStatus(id, "stopped")
+	if out, _ := os.ReadFile(stdout); string(out) != "running\ngot it\n" {
+		t.Errorf("output %q", out)
+	}
+	if o := s.command("kill", id, "TERM").run(); o.code == 0 || !strings.Contains(o.stderr, "not running") {
+		t.Errorf("kill of a stopped container: %v", o)
+	}
+	s.command("delete", id).mustRun()
+	if o := s.command("state", id).run(); o.code != 1 || !strings.Contains(o.stderr, "does not exist") {
+		t.Errorf("state of a deleted container: %v", o)
+	}
+}
+
+func TestWrongStates(t *testing.T) {
+	s := newSite(t)
+	b := s.bundle(sh("sleep 1000"))
+	id, _, _ := s.detached(b)
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"start", id}, "cannot start"},
+		{[]string{"delete", id}, "not stopped"},
+		{[]string{"create", "--bundle", b.dir, id}, "already exists"},
+		{[]string{"run", "--bundle", b.dir, id}, "already exists"},
+		{[]string{"start", "nobody"}, "does not exist"},
+		{[]string{"kill", "nobody"}, "does not exist"},
+		{[]string{"delete", "nobody"}, "does not exist"},
+		{[]string{"exec", "nobody", "true"}, "does not exist"},
+		{[]string{"ps", "nobody"}, "does not exist"},
+		{[]string{"kill", id, "NOSUCH"}, "NOSUCH"},
+		{[]string{"create", "--bundle", b.dir, "../x"}, "invalid"},
+		{[]string{"create", "--bundle", b.dir}, "requires"},
+	} {
+		o := s.command(c.args...).run()
+		if o.code == 0 || !strings.Contains(o.stderr, c.want) {
+			t.Errorf("%v: want %q, %v", c.args, c.want, o)
+		}
+	}
+	if st := s.state(id); st.Status != "running" {
+		t.Errorf("the container did not survive: %+v", st)
+	}
+	s.command("delete", "--force", id).mustRun()
+	s.command("delete", "--force", "nobody").mustRun() // as runc: no error
+}
+
+func TestDeleteOfACreatedContainer(t *testing.T) {
+	s := newSite(t)
+	b := s.bundle(sh("echo never"))
+	id, stdout := s.name(), filepath.Join(b.dir, "stdout")
+	s.launch(stdout, "create", "--bundle", b.dir, id)
+	s.command("delete", "--force", id).mustRun()
+	if out, _ := os.ReadFile(stdout); len(out) != 0 {
+		t.Errorf("output %q", out)
+	}
+}
+
+func TestSignalToThePidReachesTheContainer(t *testing.T) {
+	s := newSite(t)
+	id, pid, stdout := s.detached(s.bundle(sh("trap 'exit 9' USR1; echo up; while :; do sleep 0.1; done")))
+	eventually(t, "the process runs", func() bool {
+		out, _ := os.ReadFile(stdout)
+		return string(out) == "up\n"
+	})
+	if err := unix.Kill(pid, unix.SIGUSR1); err != nil {
+		t.Fatal(err)
+	}
+	if code := waitPid(t, pid); code != 9 {
+		t.Errorf("exit code %d, want 9", code)
+	}
+	s.command("delete", id).mustRun()
+}
+
+func TestListAndPs(t *testing.T) {
+	s := newSite(t)
+	id, pid, _ := s.detached(s.bundle(sh("sleep 1000; true")))
+	var list []struct {
+		ID, Status, Bundle string
+		Pid                int
+	}
+	if err := json.Unmarshal([]byte(s.command("list", "--format", "json").mustRun()), &list); err != nil {
+		t.Fatal(err)
+	}
+	if len(list) != 1 || list[0].ID != id || list[0].Pid != pid || list[0].Status != "running" {
+		t.Errorf("list: %+v", list)
+	}
+	if out := s.command("list", "--quiet").mustRun(); out != id+"\n" {
+		t.Errorf("list --quiet: %q", out)
+	}
+	if out := s.command("list").mustRun(); !strings.HasPrefix(out, "ID ") || !strings.Contains(out, id) {
+		t.Errorf("list: %s", out)
+	}
+	eventually(t, "ps shows the child", func() bool {
+		out := s.command("ps", id).mustRun()
+		return strings.HasPrefix(out, "UID") && strings.Contains(out, "sleep 1000")
+	})
+	var pids []int
+	if err := json.Unmarshal([]byte(s.command("ps", "--format", "json", id).mustRun()), &pids); err != nil || len(pids) < 1 {
+		t.Errorf("ps --format json: %v %v", pids, err)
+	}
+}
+
+func TestFeaturesIsJSON(t *testing.T) {
+	s := newSite(t)
+	var f struct {
+		OCIVersionMax string `json:"ociVersionMax"`
+		MountOptions  []string
+	}
+	if err := json.Unmarshal([]byte(s.command("features").mustRun()), &f); err != nil || f.OCIVersionMax == "" {
+		t.Errorf("%+v %v", f, err)
+	}
+}
+
+func TestCheckSaysWhatIsUsed(t *testing.T) {
+	s := newSite(t)
+	var c struct {
+		Machine string `json:"machine"`
+		Reason  string `json:"reason"`
+	}
+	out := s.command("check", "--json").mustRun()
+	if err := json.Unmarshal([]byte(out), &c); err != nil || c.Machine != machine || c.Reason == "" {
+		t.Errorf("%+v %v\n%s", c, err, out)
+	}
+	if text := s.command("check").mustRun(); !strings.Contains(text, "/dev/kvm") || !strings.Contains(text, "kernel") {
+		t.Errorf("check prints %s", text)
+	}
+}

@@ -1,0 +1,187 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// hostTree writes files, by path with their text, below a new directory.
+func hostTree(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for path, text := range files {
+		path = filepath.Join(dir, path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// mountTmpfs mounts a file system of the host at dir until the test ends.
+func mountTmpfs(t *testing.T, dir string) {
+	t.Helper()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=3m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func bind(source, destination string, options ...string) specs.Mount {
+	return specs.Mount{Type: "bind", Source: source, Destination: destination, Options: append([]string{"rbind"}, options...)}
+}
+
+const mountsScript = `
+check() { what=$1; shift; "$@" && echo "ok $what" || echo "FAILED $what"; }
+not() { ! "$@" 2>/dev/null; }
+options() { awk -v d=$1 '$5 == d { o = $6 " " $7 " " $8 } END { print o }' /proc/self/mountinfo; }
+has() { case $(options $1) in *$2*) ;; *) options $1; false ;; esac; }
+check tmpcopyup grep -q root: /etc/passwd
+check file-on-nothing grep -q text /new/deep/file
+check through-symlink grep -q text /mnt/x/dir/file
+check below-a-mount grep -q text /t/inner/dir/file
+check read-only not touch /ro/x
+check recursively-read-only has /rro ro,
+check nosuid has /rro nosuid
+check shared has /shared shared:
+check relative test -x /self/bin/busybox
+check null-device sh -c 'test -c /nul && echo x >/nul'
+check sys test -d /host/sys/kernel
+check sys-read-only has /host/sys ro,
+check own-proc grep -qx init /host/proc/1/comm
+check cgroup test -e /sys/fs/cgroup/cgroup.controllers
+check shm-size test "$(stat -f -c %T:%b:%S /dev/shm)" = tmpfs:768:4096
+check submount-hidden test ! -e /bind/sub/below
+check submount-shown test -e /rbind/sub/below
+check idmap test "$(stat -c %u:%g /idmap/dir/file)" = 1000:1000
+check overlay-lower grep -q lower /over/lower
+check overlay-write sh -c 'echo changed >/over/lower && echo new >/over/dir2'
+check overlay-delete sh -c 'rm -r /over/d && mkdir /over/d && test -z "$(ls /over/d)"'
+check overlay-rename mv /over/moved /over/there
+check device-mode test "$(stat -c %a:%u:%g:%t:%T /dev/mine)" = 640:5:6:1:5
+check fifo test -p /dev/pipe
+check loop test -b /dev/loop9
+check no-host-device test ! -e /dev/absent
+check loop-mount sh -c 'test -c /dev/loop-control'
+`
+
+func TestMountsOfAllKinds(t *testing.T) {
+	s := newSite(t)
+	host := hostTree(t, map[string]string{
+		"dir/file": "text", "low/lower": "lower", "low/d/x": "", "low/moved": "m", "over/upper/.k": "", "over/work/.k": "",
+	})
+	mountTmpfs(t, filepath.Join(host, "dir/sub"))
+	if err := os.WriteFile(filepath.Join(host, "dir/sub/below"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	mountTmpfs(t, filepath.Join(host, "shm"))
+	all := "rwm"
+	b := s.bundle(sh(mountsScript), func(spec *specs.Spec) {
+		one := bind(host, "/bind")
+		one.Source, one.Options = host+"/dir", []string{"bind"}
+		ids := []specs.LinuxIDMapping{{ContainerID: 0, HostID: 1000, Size: 1000}}
+		mapped := bind(host, "/idmap")
+		mapped.UIDMappings, mapped.GIDMappings = ids, ids
+		var kept []specs.Mount
+		for _, m := range spec.Mounts {
+			if m.Destination != "/dev/shm" && m.Destination != "/sys/fs/cgroup" {
+				kept = append(kept, m)
+			}
+		}
+		spec.Mounts = append(kept,
+			specs.Mount{Type: "tmpfs", Source: "tmpfs", Destination: "/etc", Options: []string{"tmpcopyup"}},
+			bind(host+"/dir/file", "/new/deep/file"), bind(host, "/link/x"),
+			specs.Mount{Type: "tmpfs", Source: "tmpfs", Destination: "/t"}, bind(host, "/t/inner"),
+			bind(host, "/ro", "ro"), bind(host, "/rro", "rro", "rnosuid"), bind(host, "/shared", "rshared"),
+			bind("rootfs", "/self"), bind("/dev/null", "/nul"), bind("/sys", "/host/sys", "ro"), bind("/proc", "/host/proc"),
+			bind("/sys/fs/cgroup", "/sys/fs/cgroup", "ro"), bind(host+"/shm", "/dev/shm"),
+			one, bind(host+"/dir", "/rbind"), mapped,
+			specs.Mount{Type: "overlay", Source: "overlay", Destination: "/over", Options: []string{
+				"lowerdir=" + host + "/low", "upperdir=" + host + "/over/upper", "workdir=" + host + "/over/work"}},
+		)
+		mode, uid, gid := os.FileMode(0o640), uint32(5), uint32(6)
+		spec.Linux.Devices = []specs.LinuxDevice{
+			{Path: "/dev/mine", Type: "c", Major: 1, Minor: 5, FileMode: &mode, UID: &uid, GID: &gid},
+			{Path: "/dev/pipe", Type: "p"}, {Path: "/dev/absent", Type: "b", Major: 8},
+			{Path: "/dev/loop9", Type: "b", Major: 7, Minor: 9}, {Path: "/dev/loop-control", Type: "c", Major: 10, Minor: 237},
+		}
+		spec.Linux.Resources.Devices = []specs.LinuxDeviceCgroup{{Allow: true, Access: all}}
+	})
+	if err := os.Symlink("/mnt", b.rootfs("link")); err != nil {
+		t.Fatal(err)
+	}
+	o := s.runBundle(b)
+	if o.code != 0 || strings.Contains(o.stdout, "FAILED") || strings.Count(o.stdout, "ok ") != strings.Count(mountsScript, "\ncheck ") {
+		t.Errorf("%v", o)
+	}
+	if !strings.Contains(o.stderr, "/dev/absent") || !strings.Contains(o.stderr, "/host/sys") {
+		t.Errorf("nobody was told what differs: %s", o.stderr)
+	}
+	checkUpper(t, host)
+}
+
+// checkUpper looks at what the overlay mount has left on the host.
+func checkUpper(t *testing.T, host string) {
+	t.Helper()
+	upper := filepath.Join(host, "over/upper")
+	for path, want := range map[string]string{"lower": "changed\n", "dir2": "new\n", "there": "m"} {
+		if got, err := os.ReadFile(filepath.Join(upper, path)); string(got) != want {
+			t.Errorf("%s: %q %v", path, got, err)
+		}
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(filepath.Join(upper, "moved"), &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != 0 {
+		t.Errorf("the whiteout: %v %o", err, st.Mode)
+	}
+	if got, err := os.ReadFile(filepath.Join(host, "low/lower")); string(got) != "lower" {
+		t.Errorf("the lower layer was changed: %q %v", got, err)
+	}
+}
+
+// TestUserNamespace runs a container whose root is somebody else on the host,
+// with a volume that is mapped as engines do it.
+func TestUserNamespace(t *testing.T) {
+	s := newSite(t)
+	host := hostTree(t, map[string]string{"file": "text"})
+	ids := []specs.LinuxIDMapping{{ContainerID: 0, HostID: 100000, Size: 65536}}
+	b := s.bundle(sh("stat -c %u /bin/busybox /vol/file; touch /vol/new /mine && cat /proc/self/uid_map"), func(spec *specs.Spec) {
+		spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+		spec.Linux.UIDMappings, spec.Linux.GIDMappings = ids, ids
+		vol := bind(host, "/vol", "idmap")
+		vol.UIDMappings, vol.GIDMappings = ids, ids
+		spec.Mounts = append(spec.Mounts, vol)
+	})
+	err := filepath.WalkDir(b.rootfs(""), func(path string, _ os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(path, 100000, 100000)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Fields(s.output(b)); strings.Join(got, " ") != "0 0 0 100000 65536" {
+		t.Errorf("owners and mapping: %v", got)
+	}
+	for path, want := range map[string]uint32{filepath.Join(host, "new"): 0, b.rootfs("mine"): 100000} {
+		var st unix.Stat_t
+		if err := unix.Stat(path, &st); err != nil || st.Uid != want {
+			t.Errorf("%s: owner %d %v, want %d", path, st.Uid, err, want)
+		}
+	}
+}

@@ -1,0 +1,54 @@
+package e2e
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// refused runs a command that has to fail with want in its message.
+func (s *site) refused(t *testing.T, want string, args ...string) {
+	t.Helper()
+	if o := s.command(args...).run(); o.code == 0 || !strings.Contains(o.stderr, want) {
+		t.Errorf("%v: want a refusal with %q, %v", args, want, o)
+	}
+}
+
+func TestPauseAndResume(t *testing.T) {
+	s := newSite(t)
+	id, pid, _ := s.detached(s.bundle(sh("sleep 1000; true")))
+	s.waitStatus(id, "running")
+	s.refused(t, "container not paused", "resume", id)
+
+	s.command("pause", id).mustRun()
+	s.waitStatus(id, "paused")
+	s.refused(t, "container not running", "pause", id)
+	s.refused(t, "cannot exec in a paused container", "exec", id, "true")
+	s.refused(t, "not stopped: paused", "delete", id)
+
+	s.command("resume", id).mustRun()
+	s.waitStatus(id, "running")
+	if o := s.command("exec", id, "echo", "thawed").run(); o.stdout != "thawed\n" {
+		t.Errorf("exec after resume: %v", o)
+	}
+
+	s.command("pause", id).mustRun()
+	s.command("kill", id, "KILL").mustRun()
+	if code := waitPid(t, pid); code != 137 {
+		t.Errorf("killed while paused: exit code %d, want 137", code)
+	}
+	s.waitStatus(id, "stopped")
+	s.refused(t, "container not running", "pause", id)
+}
+
+func TestPauseBeforeStart(t *testing.T) {
+	s := newSite(t)
+	b, id := s.bundle(sh("sleep 1000; true")), s.name()
+	s.launch(filepath.Join(b.dir, "out"), "create", "--bundle", b.dir, "--pid-file", filepath.Join(b.dir, "pid"), id)
+	s.command("pause", id).mustRun()
+	s.refused(t, "cannot start a container in the paused state", "start", id)
+	s.command("resume", id).mustRun()
+	s.waitStatus(id, "created")
+	s.command("pause", id).mustRun()
+	s.command("delete", "--force", id).mustRun()
+}

@@ -1,0 +1,206 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"math/rand"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+func TestStdinToStdoutIsExact(t *testing.T) {
+	s := newSite(t)
+	in := make([]byte, 16<<20+7)
+	rand.New(rand.NewSource(1)).Read(in)
+	b := s.bundle([]string{"/bin/cat"})
+	o := s.command("run", "--bundle", b.dir, s.name()).input(bytes.NewReader(in)).run()
+	if o.code != 0 || sha256.Sum256([]byte(o.stdout)) != sha256.Sum256(in) {
+		t.Errorf("exit code %d, %d bytes in, %d bytes out, equal: %v; stderr: %s", o.code, len(in), len(o.stdout), o.stdout == string(in), o.stderr)
+	}
+}
+
+func TestStdoutAndStderrKeepApart(t *testing.T) {
+	s := newSite(t)
+	b := s.bundle(sh("i=0; while [ $i -lt 2000 ]; do echo out $i; echo err $i >&2; i=$((i+1)); done"))
+	o := s.runBundle(b)
+	var stdout, stderr strings.Builder
+	for i := range 2000 {
+		fmt.Fprintf(&stdout, "out %d\n", i)
+		fmt.Fprintf(&stderr, "err %d\n", i)
+	}
+	if o.code != 0 || o.stdout != stdout.String() || o.stderr != stderr.String() {
+		t.Errorf("%v", o)
+	}
+}
+
+func TestHalfCloseOfStdin(t *testing.T) {
+	s := newSite(t)
+	// The container answers only after it has seen the end of its input.
+	b := s.bundle(sh("n=$(wc -c); echo got $n; sleep 0.2; echo still here"))
+	o := s.command("run", "--bundle", b.dir, s.name()).input(strings.NewReader("12345")).run()
+	if o.code != 0 || o.stdout != "got 5\nstill here\n" {
+		t.Errorf("%v", o)
+	}
+}
+
+func TestOutputJustBeforeExitArrives(t *testing.T) {
+	s := newSite(t)
+	b := s.bundle(sh("head -c 3000000 /dev/zero"))
+	if o := s.runBundle(b); o.code != 0 || len(o.stdout) != 3000000 {
+		t.Errorf("exit code %d, %d bytes, stderr %s", o.code, len(o.stdout), o.stderr)
+	}
+}
+
+func TestSlowReaderLosesNothing(t *testing.T) {
+	s := newSite(t)
+	b := s.bundle(sh("head -c 8000000 /dev/zero; echo end >&2"))
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := s.command("run", "--bundle", b.dir, s.name()).exec(ctx)
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(3 * time.Second) // nobody reads: the container has to wait
+	n, err := io.Copy(io.Discard, stdout)
+	if werr := cmd.Wait(); err != nil || werr != nil || n != 8000000 {
+		t.Errorf("%d bytes, %v, %v", n, err, werr)
+	}
+}
+
+// consoleSocket listens like conmon and returns the terminal it is sent.
+func consoleSocket(t *testing.T) (path string, receive func() *master) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "tty")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	path = filepath.Join(dir, "console.sock")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return path, func() *master {
+		t.Helper()
+		if err := l.SetDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		c, err := l.AcceptUnix()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		oob := make([]byte, unix.CmsgSpace(4))
+		_, n, _, _, err := c.ReadMsgUnix(make([]byte, 4096), oob)
+		if err != nil {
+			t.Fatal(err)
+		}
+		msgs, err := unix.ParseSocketControlMessage(oob[:n])
+		if err != nil || len(msgs) != 1 {
+			t.Fatal(msgs, err)
+		}
+		fds, err := unix.ParseUnixRights(&msgs[0])
+		if err != nil || len(fds) != 1 {
+			t.Fatal(fds, err)
+		}
+		// Non-blocking, so that deadlines work.
+		if err := unix.SetNonblock(fds[0], true); err != nil {
+			t.Fatal(err)
+		}
+		m := &master{File: os.NewFile(uintptr(fds[0]), "master")}
+		t.Cleanup(func() { m.Close() })
+		return m
+	}
+}
+
+// master is the near end of a container's terminal.
+type master struct {
+	*os.File
+	unread string // read, but behind what was expected so far
+}
+
+// expect reads from the terminal until it has seen want, and no further.
+func expect(t *testing.T, m *master, want string) {
+	t.Helper()
+	if err := m.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	p := make([]byte, 4096)
+	for {
+		if _, rest, found := strings.Cut(m.unread, want); found {
+			m.unread = rest
+			return
+		}
+		n, err := m.Read(p)
+		m.unread += string(p[:n])
+		if err != nil && n == 0 {
+			t.Fatalf("no %q on the terminal: %v; seen %q", want, err, m.unread)
+		}
+	}
+}
+
+func resize(t *testing.T, master *master, rows, cols uint16) {
+	t.Helper()
+	raw, err := master.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cerr := raw.Control(func(fd uintptr) {
+		err = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: cols})
+	})
+	if cerr != nil || err != nil {
+		t.Fatal(cerr, err)
+	}
+}
+
+func withTerminal(spec *specs.Spec) { spec.Process.Terminal = true }
+
+func TestTerminalThroughConsoleSocket(t *testing.T) {
+	s := newSite(t)
+	// The signal ends a read without a line.
+	script := `tty >/dev/null && echo is a terminal
+trap 'echo now $(stty size)' WINCH
+echo ready
+while :; do read line || continue; echo "line: $line"; [ "$line" = end ] && exit 3; done`
+	b := s.bundle(sh(script), withTerminal)
+	path, receive := consoleSocket(t)
+	id := s.name()
+	pidFile := filepath.Join(b.dir, "pid")
+	s.command("create", "--bundle", b.dir, "--console-socket", path, "--pid-file", pidFile, id).mustRun()
+	master := receive()
+	s.command("start", id).mustRun()
+	expect(t, master, "is a terminal")
+	expect(t, master, "ready")
+	resize(t, master, 33, 99)
+	fmt.Fprint(master, "after resize\n")
+	expect(t, master, "now 33 99")
+	fmt.Fprint(master, "end\n")
+	expect(t, master, "line: end")
+	if code := waitPid(t, readPid(t, pidFile)); code != 3 {
+		t.Errorf("exit code %d, want 3", code)
+	}
+}
+
+func TestTerminalWithoutConsoleSocketIsRefused(t *testing.T) {
+	s := newSite(t)
+	b := s.bundle(sh("true"), withTerminal)
+	o := s.command("create", "--bundle", b.dir, s.name()).run()
+	if o.code == 0 || !strings.Contains(o.stderr, "console socket") {
+		t.Errorf("%v", o)
+	}
+}

@@ -1,0 +1,149 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+func TestPausedContainerStandsStill(t *testing.T) {
+	s := newSite(t)
+	b := s.bundle(sh("while :; do echo tick; sleep 0.1; done"))
+	id, pid, stdout := s.detached(b)
+	eventually(t, "it ticks", func() bool { return read(t, stdout) != "" })
+	s.command("pause", id).mustRun()
+	if st := s.state(id); st.Status != "paused" || st.Pid != pid {
+		t.Errorf("state %+v", st)
+	}
+	time.Sleep(300 * time.Millisecond) // what was on its way arrives
+	before := len(read(t, stdout))
+	time.Sleep(500 * time.Millisecond)
+	if now := len(read(t, stdout)); now != before {
+		t.Errorf("%d bytes came while paused", now-before)
+	}
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"pause", id}, "container not running"},
+		{[]string{"exec", id, "true"}, "cannot exec in a paused container (use --ignore-paused to override)"},
+		{[]string{"delete", id}, "that is not stopped: paused"},
+		{[]string{"checkpoint", id}, "checkpoint is not supported"},
+	} {
+		if o := s.command(c.args...).run(); o.code == 0 || !strings.Contains(o.stderr, c.want) {
+			t.Errorf("%v: %v", c.args, o)
+		}
+	}
+	waiting := make(chan outcome)
+	go func() { waiting <- s.command("exec", "--ignore-paused", id, "echo", "at last").run() }()
+	s.command("resume", id).mustRun()
+	if o := <-waiting; o.code != 0 || o.stdout != "at last\n" {
+		t.Errorf("exec --ignore-paused: %v", o)
+	}
+	eventually(t, "it ticks again", func() bool { return len(read(t, stdout)) > before })
+	if o := s.command("resume", id).run(); o.code == 0 || !strings.Contains(o.stderr, "container not paused") {
+		t.Errorf("resume: %v", o)
+	}
+	s.command("pause", id).mustRun()
+	s.command("kill", id, "KILL").mustRun()
+	if code := waitPid(t, pid); code != 137 {
+		t.Errorf("killed while paused: exit code %d", code)
+	}
+}
+
+func TestUpdate(t *testing.T) {
+	s := newSite(t)
+	limit := int64(64 << 20)
+	b := s.bundle(sh("sleep 1000"), func(spec *specs.Spec) {
+		spec.Linux.Resources = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}}
+	})
+	id, _, _ := s.detached(b)
+	values := func() string {
+		return s.command("exec", id, "sh", "-c", "cd /sys/fs/cgroup; cat memory.max cpu.max pids.max cpu.weight").mustRun()
+	}
+	s.command("update", "--memory", "80M", "--cpu-quota", "50000", "--cpu-period", "100000", "--pids-limit", "20", id).mustRun()
+	if got := values(); got != "83886080\n50000 100000\n20\n100\n" {
+		t.Errorf("after flags: %q", got)
+	}
+	o := s.command("update", "--resources", "-", id).input(strings.NewReader(`{"cpu": {"shares": 2048}, "memory": {"reservation": 1048576}}`)).run()
+	if got := values(); o.code != 0 || !strings.HasPrefix(got, "83886080\n50000 100000\n20\n") || strings.HasSuffix(got, "\n100\n") {
+		t.Errorf("after a file: %v, %q", o, got)
+	}
+	if o := s.command("update", "--memory", "100G", id).run(); o.code == 0 || !strings.Contains(o.stderr, "107374182400 bytes are more than the") {
+		t.Errorf("more than the machine has: %v", o)
+	}
+	if o := s.command("update", "--memory", "lots", id).run(); o.code == 0 || !strings.Contains(o.stderr, "invalid value for memory") {
+		t.Errorf("no number: %v", o)
+	}
+}
+
+// usage is what this test reads of an event.
+type usage struct {
+	Type, ID string
+	Data     struct {
+		CPU struct {
+			Usage struct{ Total, User, Kernel uint64 }
+		}
+		Memory struct{ Usage struct{ Limit, Usage uint64 } }
+		Pids   struct{ Current, Limit uint64 }
+	}
+}
+
+func TestEvents(t *testing.T) {
+	s := newSite(t)
+	limit, pids := int64(64<<20), int64(30)
+	b := s.bundle(sh("i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done; touch /done; while ! test -e /go; do sleep 0.1; done; (tail /dev/zero); sleep 1000"), func(spec *specs.Spec) {
+		spec.Linux.Resources = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}, Pids: &specs.LinuxPids{Limit: &pids}}
+	})
+	id, _, _ := s.detached(b)
+	eventually(t, "the loop is through", func() bool { _, err := os.Stat(b.rootfs("done")); return err == nil })
+	var e usage
+	if err := json.Unmarshal([]byte(s.command("events", "--stats", id).mustRun()), &e); err != nil {
+		t.Fatal(err)
+	}
+	cpu := e.Data.CPU.Usage
+	if e.Type != "stats" || e.ID != id || e.Data.Memory.Usage.Limit != 64<<20 || e.Data.Memory.Usage.Usage == 0 || e.Data.Pids.Limit != 30 ||
+		e.Data.Pids.Current == 0 || cpu.User <= cpu.Kernel/2 || cpu.Total < cpu.User {
+		t.Errorf("%+v", e)
+	}
+
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := s.command("events", "--interval", "200ms", id).exec(ctx)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]int{}
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		var e usage
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+			t.Fatalf("%s: %v", lines.Bytes(), err)
+		}
+		seen[e.Type]++
+		switch {
+		case e.Type == "stats" && seen["stats"] == 2:
+			if err := os.WriteFile(b.rootfs("go"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		case e.Type == "oom":
+			s.command("kill", id, "KILL").mustRun()
+		}
+	}
+	if err := cmd.Wait(); err != nil || seen["oom"] != 1 {
+		t.Errorf("events end with %v after %v", err, fmt.Sprint(seen))
+	}
+	if o := s.command("events", "--stats", id).run(); o.code == 0 || !strings.Contains(o.stderr, "is not running") {
+		t.Errorf("events of a stopped container: %v", o)
+	}
+}

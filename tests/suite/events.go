@@ -1,0 +1,102 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// event is a line of `go test -json` (see go doc test2json).
+type event struct {
+	Action  string
+	Package string
+	Test    string
+	Output  string
+}
+
+// collect reads events from r until its end, shows what a person wants to see
+// and adds them up in res.
+func (res *result) collect(r io.Reader, log io.Writer) error {
+	output := map[string]*strings.Builder{}
+	sc := bufio.NewScanner(r)
+	sc.Buffer(make([]byte, 64<<10), 16<<20)
+	for sc.Scan() {
+		var e event
+		if json.Unmarshal(sc.Bytes(), &e) != nil || e.Action == "" {
+			fmt.Fprintf(log, "%s\n", sc.Bytes())
+			fmt.Fprintf(os.Stderr, "%s\n", sc.Bytes())
+			continue
+		}
+		key := e.Package + " " + e.Test
+		if e.Action == "output" || e.Action == "build-output" {
+			fmt.Fprint(log, e.Output)
+			if output[key] == nil {
+				output[key] = &strings.Builder{}
+			}
+			output[key].WriteString(e.Output)
+			continue
+		}
+		res.add(e, output[key])
+		if e.Action == "pass" || e.Action == "skip" || e.Action == "fail" {
+			delete(output, key)
+		}
+	}
+	return sc.Err()
+}
+
+func (res *result) add(e event, output *strings.Builder) {
+	text := ""
+	if output != nil {
+		text = output.String()
+	}
+	if e.Test == "" {
+		res.addPackage(e, text)
+		return
+	}
+	res.finished[e.Test] = e.Action == "pass" || e.Action == "skip" || e.Action == "fail"
+	switch e.Action {
+	case "pass":
+		res.passed++
+		if !strings.Contains(e.Test, "/") {
+			fmt.Printf("ok       %-14s %s\n", res.name, e.Test)
+		}
+	case "skip":
+		res.skipped++
+		res.skipReasons = append(res.skipReasons, e.Test+": "+skipReason(text))
+	case "fail":
+		res.failed++
+		res.failures = append(res.failures, strings.TrimSpace(e.Package+" "+e.Test))
+		fmt.Printf("FAIL     %-14s %s\n%s", res.name, e.Test, text)
+	}
+}
+
+// packageMark ends the name of a failed package.
+const packageMark = " (package)"
+
+// addPackage counts a package that failed outside of any test: it did not
+// build, panicked or was killed.
+func (res *result) addPackage(e event, text string) {
+	if e.Action != "fail" && e.Action != "build-fail" {
+		return
+	}
+	if res.failed == 0 || strings.Contains(text, "[build failed]") {
+		res.failed++
+		res.packages++
+		res.failures = append(res.failures, e.Package+packageMark)
+	}
+	fmt.Printf("FAIL     %-14s %s\n%s", res.name, e.Package, text)
+}
+
+// skipReason finds the message of t.Skip in a test's output.
+func skipReason(text string) string {
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if line != "" && !strings.HasPrefix(line, "===") && !strings.HasPrefix(line, "---") {
+			return line
+		}
+	}
+	return "no reason given"
+}

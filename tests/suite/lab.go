@@ -1,0 +1,150 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The emulation behind the lab now and then stops dead, with all that runs in
+// it: a machine in a machine is a rare guest for it. A test is given up when
+// nothing is heard for stall, and what had not finished is run in a new lab, at
+// most restarts times. A test that fails is not run again.
+const (
+	stall    = 4 * time.Minute
+	restarts = 3
+)
+
+// binary is a compiled test that runs in the lab.
+type binary struct {
+	// path is below bin/tests, dir is where it runs.
+	path, dir string
+}
+
+// executeInLab runs the suite's binaries one after the other.
+func (s *suite) executeInLab(res *result, log io.Writer) error {
+	for _, b := range s.binaries {
+		if err := s.runBinary(b, res, log); err != nil {
+			return fmt.Errorf("%s: %w", b.path, err)
+		}
+	}
+	return nil
+}
+
+func (s *suite) runBinary(b binary, res *result, log io.Writer) error {
+	remaining, err := s.list(b)
+	if err != nil {
+		return err
+	}
+	for try := 0; len(remaining) > 0; try++ {
+		part := &result{name: s.name, finished: map[string]bool{}}
+		stalled, err := s.runInLab(b, remaining, part, log)
+		res.merge(part, stalled)
+		if !stalled {
+			return err
+		}
+		remaining = slices.DeleteFunc(remaining, func(t string) bool { return part.finished[t] })
+		fmt.Printf("LAB      %-14s the lab's machine stopped dead with %d tests to go; the first was %s\n", s.name, len(remaining), remaining[0])
+		if try == restarts {
+			return fmt.Errorf("the lab stopped dead %d times", try+1)
+		}
+	}
+	return nil
+}
+
+// list returns the names of the tests in b.
+func (s *suite) list(b binary) ([]string, error) {
+	cmd := exec.Command(abs(b.path), "-test.list", "^Test")
+	cmd.Dir = b.dir
+	cmd.Env = append(os.Environ(), s.env...)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("list tests: %w", err)
+	}
+	return strings.Fields(string(out)), nil
+}
+
+// runInLab runs the named tests and says whether the lab had to be given up.
+func (s *suite) runInLab(b binary, names []string, res *result, log io.Writer) (stalled bool, err error) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	watchdog := time.AfterFunc(stall, func() { cancel(errStalled) })
+	defer watchdog.Stop()
+	cmd := exec.CommandContext(ctx, abs("bin/lab"), "run", "-timeout", "1h", "--", abs(b.path),
+		"-test.v=test2json", "-test.timeout=50m", "-test.run", "^("+strings.Join(names, "|")+")$")
+	// Asked nicely, it ends its machine.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 30 * time.Second
+	cmd.Dir = b.dir
+	cmd.Env = append(os.Environ(), s.env...)
+	var stderr bytes.Buffer
+	cmd.Stderr = io.MultiWriter(&stderr, log)
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return false, err
+	}
+	if err := cmd.Start(); err != nil {
+		return false, err
+	}
+	heard := &listener{r: stdout, heard: func() { watchdog.Reset(stall) }}
+	err = errors.Join(res.convert(heard, filepath.Base(b.path), log), cmd.Wait())
+	if errors.Is(context.Cause(ctx), errStalled) {
+		return true, nil
+	}
+	if err != nil && res.failed == 0 {
+		return false, fmt.Errorf("%s: %s", firstLine(err.Error()), strings.TrimSpace(stderr.String()))
+	}
+	return false, nil
+}
+
+var errStalled = errors.New("nothing heard from the lab")
+
+// listener reports every read of r.
+type listener struct {
+	r     io.Reader
+	heard func()
+}
+
+func (l *listener) Read(p []byte) (int, error) {
+	n, err := l.r.Read(p)
+	l.heard()
+	return n, err
+}
+
+// convert adds up `go test -v` text.
+func (res *result) convert(text io.Reader, name string, log io.Writer) error {
+	conv := exec.Command("go", "tool", "test2json", "-t", "-p", name)
+	conv.Stdin = text
+	conv.Stderr = os.Stderr
+	events, err := conv.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := conv.Start(); err != nil {
+		return err
+	}
+	return errors.Join(res.collect(events, log), conv.Wait())
+}
+
+// merge adds part to res. What a lab that stopped dead says of the whole
+// package does not count: its tests are run again.
+func (res *result) merge(part *result, stalled bool) {
+	if stalled {
+		part.failed -= part.packages
+		part.failures = slices.DeleteFunc(part.failures, func(f string) bool { return strings.HasSuffix(f, packageMark) })
+	}
+	res.passed += part.passed
+	res.failed += part.failed
+	res.skipped += part.skipped
+	res.skipReasons = append(res.skipReasons, part.skipReasons...)
+	res.failures = append(res.failures, part.failures...)
+}

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"time"
+)
+
+// suite is a set of tests on one machine.
+type suite struct {
+	name, about string
+	// command yields `go test -json` lines on its standard output; text says
+	// that it yields `go test -v` text instead.
+	command []string
+	text    bool
+	// binaries run in the lab instead of command. They are compiled on the
+	// host: the lab should not spend its emulated cycles on a compiler.
+	binaries []binary
+	env      []string
+}
+
+var suites = []suite{
+	{
+		name: "unit", about: "unit tests of every package, with the race detector",
+		command: []string{"go", "test", "-race", "-timeout=20m", "-json", "./cmd/...", "./vmm/...", "./agent/...", "./runtime/...", "./rootfs/...", "./tests/lab/...", "./tests/layering/..."},
+		env:     []string{"MICROVM_KERNEL=" + abs("bin/vmlinux")},
+	},
+	{
+		name: "e2e-software", about: "containers end to end on the software machine",
+		command: []string{"bin/tests/e2e.test", "-test.v=test2json", "-test.timeout=40m"}, text: true,
+		env: []string{"MICROVM_MACHINE=software", "MICROVM_BIN=" + abs("bin")},
+	},
+	{
+		name: "engines-software", about: "podman and docker on the software machine",
+		command: []string{"bin/tests/engines.test", "-test.v=test2json", "-test.timeout=20m"}, text: true,
+		env: []string{"MICROVM_MACHINE=software", "MICROVM_BIN=" + abs("bin")},
+	},
+	{
+		name: "oci", about: "runtime-tools' validation programs on the software machine",
+		command: []string{"go", "test", "-count=1", "-timeout=20m", "-json", "./tests/oci"},
+		env:     []string{"MICROVM_MACHINE=software", "MICROVM_BIN=" + abs("bin")},
+	},
+	{
+		name: "kvm", about: "the embedded VMM with tiny guests and Linux on real KVM (in the lab where the CPU has none)",
+		binaries: []binary{
+			{"bin/tests/kvm.test", "vmm/kvm"}, {"bin/tests/x86.test", "vmm/x86"}, {"bin/tests/vmm.test", "vmm"},
+			{"bin/tests/vsock.test", "vmm/virtio/vsock"}, {"bin/tests/microvm-vmm.test", "cmd/microvm-vmm"},
+		},
+		env: []string{"MICROVM_KVM=required", "MICROVM_KERNEL=" + abs("bin/vmlinux")},
+	},
+	{
+		name: "e2e-kvm", about: "containers end to end on real KVM (in the lab where the CPU has none)",
+		binaries: []binary{{"bin/tests/e2e.test", "."}},
+		env:      []string{"MICROVM_MACHINE=kvm", "MICROVM_BIN=" + abs("bin")},
+	},
+	{
+		name: "engines-kvm", about: "podman and docker on real KVM (in the lab where the CPU has none)",
+		binaries: []binary{{"bin/tests/engines.test", "."}},
+		env:      []string{"MICROVM_MACHINE=kvm", "MICROVM_BIN=" + abs("bin")},
+	},
+}
+
+func find(name string) *suite {
+	for i := range suites {
+		if suites[i].name == name {
+			return &suites[i]
+		}
+	}
+	return nil
+}
+
+func abs(path string) string {
+	wd, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	return wd + "/" + path
+}
+
+// run executes the suite and writes its whole output to the file logPath.
+func (s *suite) run(logPath string) *result {
+	fmt.Printf("\n== %s: %s\n", s.name, s.about)
+	start := time.Now()
+	res := &result{name: s.name, finished: map[string]bool{}}
+	res.err = s.execute(res, logPath)
+	res.took = time.Since(start)
+	if res.passed+res.failed == 0 && res.err == nil {
+		res.err = errors.New("no test ran")
+	}
+	return res
+}
+
+func (s *suite) execute(res *result, logPath string) error {
+	log, err := os.Create(logPath)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	if s.binaries != nil {
+		return s.executeInLab(res, log)
+	}
+	return s.executeHere(res, log)
+}
+
+func (s *suite) executeHere(res *result, log *os.File) error {
+	cmd := exec.Command(s.command[0], s.command[1:]...)
+	cmd.Env = append(os.Environ(), s.env...)
+	cmd.Stderr = io.MultiWriter(os.Stderr, log)
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	if s.text {
+		err = res.convert(stdout, s.name, log)
+	} else {
+		err = res.collect(stdout, log)
+	}
+	// A failing test makes the command fail: that is told by the count.
+	if err = errors.Join(err, cmd.Wait()); err != nil && res.failed == 0 {
+		return fmt.Errorf("%s: %s (see %s)", s.command[0], firstLine(err.Error()), log.Name())
+	}
+	return nil
+}

@@ -183,15 +183,36 @@ func (q *Queue) claim(head uint16) error {
 func (q *Queue) Push(head uint16, written uint32) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if head >= q.size || !q.inFlight[head] {
+	q.put(Used{head, written})
+	store16(at(q.used, ringIdx), q.usedIdx)
+}
+
+// Used is a buffer to give back, as Push takes it.
+type Used struct {
+	Head    uint16
+	Written uint32
+}
+
+// PushAll is Push for several buffers, which the driver sees at once.
+func (q *Queue) PushAll(all []Used) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, u := range all {
+		q.put(u)
+	}
+	store16(at(q.used, ringIdx), q.usedIdx)
+}
+
+// put writes u behind what the driver sees.
+func (q *Queue) put(u Used) {
+	if u.Head >= q.size || !q.inFlight[u.Head] {
 		return // a device's double Push must not reach the driver
 	}
-	q.inFlight[head] = false
+	q.inFlight[u.Head] = false
 	off := ringHeader + usedElem*int(q.usedIdx&(q.size-1))
-	binary.LittleEndian.PutUint32(q.used[off:], uint32(head))
-	binary.LittleEndian.PutUint32(q.used[off+4:], written)
+	binary.LittleEndian.PutUint32(q.used[off:], uint32(u.Head))
+	binary.LittleEndian.PutUint32(q.used[off+4:], u.Written)
 	q.usedIdx++
-	store16(at(q.used, ringIdx), q.usedIdx)
 }
 
 // NeedInterrupt says whether the driver wants an interrupt for what was pushed

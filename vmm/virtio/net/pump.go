@@ -1,0 +1,82 @@
+package net
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/microvm/microvm/vmm/virtio"
+)
+
+// errStopped ends a direction that was told to stop.
+var errStopped = errors.New("pump was stopped")
+
+// pump moves frames both ways between a file and the rings, each way on a
+// goroutine of its own.
+type pump struct {
+	file *os.File
+	raw  syscall.RawConn
+	// skip is the part of the header that the file does not carry: all of it
+	// or nothing.
+	skip    int
+	rx      receiver
+	tx      sender
+	fail    func(error) // the rings are broken
+	warn    func(error) // the file is
+	stopped atomic.Bool
+	running sync.WaitGroup
+}
+
+func newPump(d *Device) (*pump, error) {
+	raw, err := d.file.SyscallConn()
+	if err != nil {
+		return nil, fmt.Errorf("open network file: %w", err)
+	}
+	p := &pump{file: d.file, raw: raw, fail: d.active.Fail, warn: d.config.Warn}
+	if !d.config.Tap {
+		p.skip = headerSize
+	}
+	p.rx = receiver{pump: p, queue: d.active.Queue(queueRx), counts: &d.counts.rx, mergeable: d.active.Features&featureMrgRxbuf != 0}
+	p.tx = sender{pump: p, queue: d.active.Queue(queueTx), counts: &d.counts.tx}
+	return p, nil
+}
+
+func (p *pump) start() {
+	for _, q := range []*virtio.Queue{p.rx.queue, p.tx.queue} {
+		q.Kick.Restart()
+	}
+	p.running.Go(func() { p.end("receive", p.rx.run()) })
+	p.running.Go(func() { p.end("send", p.tx.run()) })
+}
+
+// fileError is a fault of the file, not of the driver.
+type fileError struct{ error }
+
+func (e fileError) Unwrap() error { return e.error }
+
+// end tells of err, with which a direction ended.
+func (p *pump) end(what string, err error) {
+	var file fileError
+	switch {
+	case err == nil || errors.Is(err, errStopped) || errors.Is(err, os.ErrDeadlineExceeded) && p.stopped.Load():
+	case errors.As(err, &file):
+		p.warn(fmt.Errorf("%s frames: %w", what, err))
+	default:
+		p.fail(fmt.Errorf("%s frames: %w", what, err))
+	}
+}
+
+// stop returns when neither rings nor file are used any more.
+func (p *pump) stop() {
+	p.stopped.Store(true)
+	p.rx.queue.Kick.Stop()
+	p.tx.queue.Kick.Stop()
+	_ = p.file.SetDeadline(time.Unix(1, 0))
+	p.running.Wait()
+	p.rx.release()
+	_ = p.file.SetDeadline(time.Time{})
+}

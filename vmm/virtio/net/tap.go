@@ -1,0 +1,49 @@
+package net
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Offloads of a tap (linux/if_tun.h): what it may hand to its reader.
+const (
+	tunCSUM   = 0x01 // TUN_F_CSUM
+	tunTSO4   = 0x02 // TUN_F_TSO4
+	tunTSO6   = 0x04 // TUN_F_TSO6
+	tunTSOECN = 0x08 // TUN_F_TSO_ECN
+)
+
+// setUpTap has the tap make headers of version 1 and hand over only what the
+// driver said it can take.
+func setUpTap(f *os.File, features uint64) error {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("set up tap: %w", err)
+	}
+	cerr := raw.Control(func(fd uintptr) {
+		if err = unix.IoctlSetPointerInt(int(fd), unix.TUNSETVNETHDRSZ, headerSize); err != nil {
+			err = fmt.Errorf("set up tap: set size of its header: %w", err)
+			return
+		}
+		if err = unix.IoctlSetInt(int(fd), unix.TUNSETOFFLOAD, tapOffloads(features)); err != nil {
+			err = fmt.Errorf("set up tap: set offloads: %w", err)
+		}
+	})
+	return errors.Join(cerr, err)
+}
+
+func tapOffloads(features uint64) (offload int) {
+	if features&featureGuestCSUM == 0 {
+		return 0 // the others need it
+	}
+	offload = tunCSUM
+	for feature, bit := range map[uint64]int{featureGuestTSO4: tunTSO4, featureGuestTSO6: tunTSO6, featureGuestECN: tunTSOECN} {
+		if features&feature != 0 {
+			offload |= bit
+		}
+	}
+	return offload
+}

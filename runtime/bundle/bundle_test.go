@@ -88,7 +88,6 @@ func TestMistakesNameTheField(t *testing.T) {
 		"linux.memoryPolicy":         func(s *specs.Spec) { s.Linux.MemoryPolicy = &specs.LinuxMemoryPolicy{} },
 		"linux.netDevices":           func(s *specs.Spec) { s.Linux.NetDevices = map[string]specs.LinuxNetDevice{"eth0": {}} },
 		"linux.seccomp.listenerPath": func(s *specs.Spec) { s.Linux.Seccomp = &specs.LinuxSeccomp{ListenerPath: "/x"} },
-		"linux.devices[0]: /dev/sda": func(s *specs.Spec) { s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/sda", Type: "b", Major: 8}} },
 		"vm: is not supported":       func(s *specs.Spec) { s.VM = &specs.VM{} },
 		"windows: is for another":    func(s *specs.Spec) { s.Windows = &specs.Windows{} },
 	} {

@@ -2,7 +2,7 @@ package bundle
 
 import (
 	"fmt"
-	"slices"
+	"path/filepath"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -21,26 +21,12 @@ const loopMajor = 7
 
 func inGuest(d specs.LinuxDevice) bool {
 	switch d.Type {
-	case "p":
-		return true
 	case "c", "u":
 		return guestDevices[[2]int64{d.Major, d.Minor}] != ""
 	case "b":
 		return d.Major == loopMajor
 	}
 	return false
-}
-
-func refusedDevices(l *specs.Linux) error {
-	if l == nil || privileged(l) {
-		return nil
-	}
-	for i, d := range l.Devices {
-		if !inGuest(d) {
-			return invalid(fmt.Sprintf("linux.devices[%d]", i), "%s (%s %d:%d) is a device of the host, which the guest does not have", d.Path, d.Type, d.Major, d.Minor)
-		}
-	}
-	return nil
 }
 
 // privileged tells whether the last rule for all devices allows everything.
@@ -61,23 +47,51 @@ func privileged(l *specs.Linux) bool {
 
 func anyNumber(n *int64) bool { return n == nil || *n == -1 }
 
-// splitDevices leaves out the devices that the guest does not have.
-func (p *Plan) splitDevices() {
-	l := p.Guest.Linux
-	var missing []string
-	l.Devices = slices.DeleteFunc(slices.Clone(l.Devices), func(d specs.LinuxDevice) bool {
-		if inGuest(d) {
-			return false
-		}
-		missing = append(missing, d.Path)
-		return true
-	})
-	if len(missing) > 0 {
-		const most = 8
-		list := strings.Join(missing[:min(most, len(missing))], " ")
-		if len(missing) > most {
-			list += " ..."
-		}
-		p.notice("privileged container: %d devices of the host do not exist in the guest: %s", len(missing), list)
+// onHost tells whether the host has the device d, whatever its name there.
+func onHost(d specs.LinuxDevice, stat Stat) bool {
+	class := "char"
+	if d.Type == "b" {
+		class = "block"
 	}
+	_, err := stat(fmt.Sprintf("/sys/dev/%s/%d:%d", class, d.Major, d.Minor))
+	return err == nil
+}
+
+// splitDevices refuses devices of the host that the guest does not have, and
+// leaves them out of a privileged container. A node for a device that the host
+// has not either is made in the guest: it is as good there.
+func (p *Plan) splitDevices(b *Bundle, stat Stat) error {
+	l := p.Guest.Linux
+	all := privileged(l)
+	var kept []specs.LinuxDevice
+	var missing []string
+	for i, d := range l.Devices {
+		switch {
+		case d.Type == "p":
+			d.Major, d.Minor = 0, 0 // a pipe has no numbers, but may be given some
+			kept = append(kept, d)
+		case inGuest(d) || !onHost(d, stat):
+			kept = append(kept, d)
+		case all:
+			missing = append(missing, d.Path)
+		default:
+			return fmt.Errorf("%s: linux.devices[%d]: %s (%s %d:%d) is a device of the host, which the guest does not have: leave it out",
+				filepath.Join(b.Dir, ConfigFile), i, d.Path, d.Type, d.Major, d.Minor)
+		}
+	}
+	l.Devices = kept
+	p.noticeMissing(missing)
+	return nil
+}
+
+func (p *Plan) noticeMissing(devices []string) {
+	if len(devices) == 0 {
+		return
+	}
+	const most = 8
+	list := strings.Join(devices[:min(most, len(devices))], " ")
+	if len(devices) > most {
+		list += " ..."
+	}
+	p.notice("privileged container: %d devices of the host do not exist in the guest: %s", len(devices), list)
 }

@@ -52,7 +52,7 @@ type Mountpoint struct {
 type Stat func(path string) (fs.FileInfo, error)
 
 // Split makes the plan for the container called id. It asks stat about the
-// sources of bind mounts. b is not changed.
+// sources of bind mounts and about devices. b is not changed.
 func (b *Bundle) Split(id string, stat Stat) (*Plan, error) {
 	guest := *b.Spec
 	p := &Plan{Guest: &guest, Size: sizeOf(b.Spec.Linux)}
@@ -60,7 +60,9 @@ func (b *Bundle) Split(id string, stat Stat) (*Plan, error) {
 	guest.Root = &specs.Root{Path: guestPath(RootExport), Readonly: b.Spec.Root.Readonly}
 	guest.Hooks = guestHooks(b.Spec.Hooks)
 	guest.Linux = guestLinux(b.Spec.Linux, id)
-	p.splitDevices()
+	if err := p.splitDevices(b, stat); err != nil {
+		return nil, err
+	}
 	process := *b.Spec.Process
 	guest.Process = GuestProcess(&process)
 	guest.Annotations = guestAnnotations(b.Spec.Annotations)

@@ -1,0 +1,64 @@
+package bundle
+
+import (
+	"io/fs"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// hostWith8 is a host that has the block device 8:0 and no other.
+func hostWith8(path string) (fs.FileInfo, error) {
+	if path == "/sys/dev/block/8:0" {
+		return os.Stat("/")
+	}
+	return nil, fs.ErrNotExist
+}
+
+func TestDevices(t *testing.T) {
+	fuse := specs.LinuxDevice{Path: "/dev/fuse", Type: "c", Major: 10, Minor: 229}
+	pipe := specs.LinuxDevice{Path: "/dev/pipe", Type: "p", Major: 8}
+	none := specs.LinuxDevice{Path: "/dev/none", Type: "c", Major: 8}
+	sda := specs.LinuxDevice{Path: "/dev/sda", Type: "b", Major: 8}
+	all := []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}, {Allow: true, Access: "rwm"}}
+	for _, c := range []struct {
+		name    string
+		rules   []specs.LinuxDeviceCgroup
+		devices []specs.LinuxDevice
+		kept    string
+		notice  string // or error
+	}{
+		{"in the guest", nil, []specs.LinuxDevice{fuse, pipe}, "/dev/fuse /dev/pipe", ""},
+		{"in neither", nil, []specs.LinuxDevice{none}, "/dev/none", ""},
+		{"on the host", nil, []specs.LinuxDevice{fuse, sda}, "", "/config.json: linux.devices[1]: /dev/sda (b 8:0) is a device of the host"},
+		{"privileged", all, []specs.LinuxDevice{sda, fuse, none}, "/dev/fuse /dev/none", "1 devices of the host do not exist in the guest: /dev/sda"},
+	} {
+		b := load(t, func(s *specs.Spec) { s.Linux.Devices, s.Linux.Resources.Devices, s.Mounts = c.devices, c.rules, nil })
+		plan, err := b.Split("x", hostWith8)
+		if c.kept == "" {
+			if err == nil || !strings.Contains(err.Error(), b.Dir+c.notice) {
+				t.Errorf("%s: %v", c.name, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		var kept []string
+		for _, d := range plan.Guest.Linux.Devices {
+			kept = append(kept, d.Path)
+			if d.Type == "p" && d.Major != 0 {
+				t.Errorf("%s: a pipe has the number %d", c.name, d.Major)
+			}
+		}
+		if got := strings.Join(kept, " "); got != c.kept || !strings.Contains(strings.Join(plan.Notices, "\n"), c.notice) || (c.notice == "") != (len(plan.Notices) == 0) {
+			t.Errorf("%s: %s %q", c.name, got, plan.Notices)
+		}
+		if len(b.Spec.Linux.Devices) != len(c.devices) {
+			t.Errorf("%s: the bundle was changed", c.name)
+		}
+	}
+}

@@ -42,6 +42,7 @@ func (p *Plan) splitBind(b *Bundle, i int, m *specs.Mount, stat Stat) (file bool
 	if p.splitSharedMemory(m, source) {
 		return false, nil
 	}
+	p.dropData(m)
 	st, err := stat(source)
 	if err != nil {
 		return false, err
@@ -67,6 +68,24 @@ func (p *Plan) splitBind(b *Bundle, i int, m *specs.Mount, stat Stat) (file bool
 		p.notice("mount %s: %s is of the guest's kernel, not of the host's", m.Destination, source)
 	}
 	return !st.IsDir(), nil
+}
+
+// dropData leaves out of a bind mount the options that only the file system
+// behind it could take when it was mounted: they have no effect, and
+// libcontainer refuses them.
+func (p *Plan) dropData(m *specs.Mount) {
+	var kept, dropped []string
+	for _, o := range m.Options {
+		if o == "idmap" || o == "ridmap" || slices.Contains(MountOptions(), o) {
+			kept = append(kept, o)
+		} else {
+			dropped = append(dropped, o)
+		}
+	}
+	if len(dropped) > 0 {
+		p.notice("mount %s: %s: without effect on a bind mount", m.Destination, strings.Join(dropped, ","))
+	}
+	m.Options = kept
 }
 
 func (p *Plan) notice(format string, args ...any) {

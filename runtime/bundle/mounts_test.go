@@ -70,19 +70,21 @@ func TestInterfacesOfTheKernelAreTheGuests(t *testing.T) {
 	}
 }
 
-func TestPrivilegedLeavesOutTheHostsDevices(t *testing.T) {
+// runc before 1.2 took such options and dropped them.
+func TestOptionsOfTheFileSystemBehindABindMount(t *testing.T) {
+	options := []string{"nosuid", "strictatime", "mode=755", "size=1k", "bind", "shared", "idmap"}
 	b := load(t, func(s *specs.Spec) {
-		s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/sda", Type: "b", Major: 8}, {Path: "/dev/fuse", Type: "c", Major: 10, Minor: 229}}
-		s.Linux.Resources.Devices = []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}, {Allow: true, Access: "rwm"}}
+		s.Mounts = []specs.Mount{{Source: "/etc", Destination: "/x", Options: options}, {Type: "tmpfs", Destination: "/t", Options: []string{"size=1k"}}}
 	})
 	plan, err := b.Split("x", os.Stat)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := plan.Guest.Linux.Devices; len(d) != 1 || d[0].Path != "/dev/fuse" || len(b.Spec.Linux.Devices) != 2 {
-		t.Errorf("%+v", d)
+	m := plan.Guest.Mounts
+	if got := strings.Join(m[0].Options, ","); got != "nosuid,strictatime,bind,shared,idmap" || m[1].Options[0] != "size=1k" {
+		t.Errorf("%+v", m)
 	}
-	if len(plan.Notices) != 1 || !strings.Contains(plan.Notices[0], "/dev/sda") {
-		t.Errorf("%q", plan.Notices)
+	if len(plan.Notices) != 1 || !strings.Contains(plan.Notices[0], "/x: mode=755,size=1k:") || len(b.Spec.Mounts[0].Options) != len(options) {
+		t.Errorf("%q %q", plan.Notices, b.Spec.Mounts[0].Options)
 	}
 }

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -77,8 +78,26 @@ check device-mode test "$(stat -c %a:%u:%g:%t:%T /dev/mine)" = 640:5:6:1:5
 check fifo test -p /dev/pipe
 check loop test -b /dev/loop9
 check no-host-device test ! -e /dev/absent
+check nobodys-device test "$(stat -c %F:%t:%T /dev/nobodys)" = "character special file:a:29a"
 check loop-mount sh -c 'test -c /dev/loop-control'
 `
+
+// hostDevice is a device of this host that no guest has: a virtual terminal,
+// a serial port, or a disk.
+func hostDevice(t *testing.T) specs.LinuxDevice {
+	t.Helper()
+	for _, d := range []specs.LinuxDevice{
+		{Type: "c", Major: 4, Minor: 1}, {Type: "c", Major: 4, Minor: 64}, {Type: "b", Major: 8}, {Type: "b", Major: 254},
+	} {
+		class := map[string]string{"c": "char", "b": "block"}[d.Type]
+		if _, err := os.Stat(fmt.Sprintf("/sys/dev/%s/%d:%d", class, d.Major, d.Minor)); err == nil {
+			d.Path = "/dev/absent"
+			return d
+		}
+	}
+	t.Fatal("this host has none of the usual devices")
+	return specs.LinuxDevice{}
+}
 
 func TestMountsOfAllKinds(t *testing.T) {
 	s := newSite(t)
@@ -107,7 +126,7 @@ func TestMountsOfAllKinds(t *testing.T) {
 			specs.Mount{Type: "tmpfs", Source: "tmpfs", Destination: "/etc", Options: []string{"tmpcopyup"}},
 			bind(host+"/dir/file", "/new/deep/file"), bind(host, "/link/x"),
 			specs.Mount{Type: "tmpfs", Source: "tmpfs", Destination: "/t"}, bind(host, "/t/inner"),
-			bind(host, "/ro", "ro"), bind(host, "/rro", "rro", "rnosuid"), bind(host, "/shared", "rshared"),
+			bind(host, "/ro", "ro"), bind(host, "/rro", "rro", "rnosuid"), bind(host, "/shared", "rshared", "mode=755"),
 			bind("rootfs", "/self"), bind("/dev/null", "/nul"), bind("/sys", "/host/sys", "ro"), bind("/proc", "/host/proc"),
 			bind("/sys/fs/cgroup", "/sys/fs/cgroup", "ro"), bind(host+"/shm", "/dev/shm"),
 			one, bind(host+"/dir", "/rbind"), mapped,
@@ -117,7 +136,7 @@ func TestMountsOfAllKinds(t *testing.T) {
 		mode, uid, gid := os.FileMode(0o640), uint32(5), uint32(6)
 		spec.Linux.Devices = []specs.LinuxDevice{
 			{Path: "/dev/mine", Type: "c", Major: 1, Minor: 5, FileMode: &mode, UID: &uid, GID: &gid},
-			{Path: "/dev/pipe", Type: "p"}, {Path: "/dev/absent", Type: "b", Major: 8},
+			{Path: "/dev/pipe", Type: "p"}, hostDevice(t), {Path: "/dev/nobodys", Type: "c", Major: 10, Minor: 666},
 			{Path: "/dev/loop9", Type: "b", Major: 7, Minor: 9}, {Path: "/dev/loop-control", Type: "c", Major: 10, Minor: 237},
 		}
 		spec.Linux.Resources.Devices = []specs.LinuxDeviceCgroup{{Allow: true, Access: all}}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/runc/libcontainer"
+	"github.com/opencontainers/runc/libcontainer/configs"
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -41,6 +42,7 @@ type process struct {
 	stdio  Stdio
 	pipes  *plumbing
 	lib    *libcontainer.Process // set before pid is
+	late   []configs.Rlimit      // see deferLimits
 
 	ended chan struct{} // closed with phase stopped or deleted
 
@@ -61,7 +63,9 @@ func newProcess(execID string, spec *specs.Process, stdio Stdio, pipes *plumbing
 	if err != nil {
 		return nil, err
 	}
-	return &process{execID: execID, spec: spec, stdio: stdio, pipes: pipes, lib: lib, ended: make(chan struct{})}, nil
+	p := &process{execID: execID, spec: spec, stdio: stdio, pipes: pipes, lib: lib, ended: make(chan struct{})}
+	p.deferLimits()
+	return p, nil
 }
 
 // begin goes from one of the phases of from to the phase to.
@@ -95,7 +99,11 @@ func (e *Engine) launch(c *container, p *process) error {
 		return err
 	}
 	pid, err := p.lib.Pid()
+	if err == nil {
+		err = p.impose(pid)
+	}
 	if err != nil {
+		p.abandon()
 		return err
 	}
 	e.reaper.own(pid)
@@ -140,10 +148,15 @@ func (p *process) connectTerminal(c *container) error {
 		err = p.pipes.console(master)
 	}
 	if err != nil {
-		p.lib.Signal(os.Kill)
-		p.lib.Wait()
+		p.abandon()
 	}
 	return err
+}
+
+// abandon ends a process that libcontainer has started and nobody waits for.
+func (p *process) abandon() {
+	p.lib.Signal(os.Kill)
+	p.lib.Wait()
 }
 
 // await waits for p, records how it ended, and stays until its last byte is

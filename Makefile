@@ -69,7 +69,8 @@ lab: lab-binaries ## a shell on a machine with real KVM
 
 .PHONY: test
 test: build test-binaries ## run every suite on both machines
-	@MICROVM_DEBIAN=$$(tests/debian/build toolchain) $(GO) run ./tests/suite $(SUITES)
+	@debian=$$(tests/debian/build toolchain); programs=$$(tests/oci/build-programs); \
+	MICROVM_DEBIAN=$$debian MICROVM_OCI_PROGRAMS=$$programs $(GO) run ./tests/suite $(SUITES)
 
 .PHONY: unit
 unit: build test-binaries ## run the unit tests only
@@ -87,17 +88,12 @@ test-binaries: lab-binaries
 	@mkdir -p $(BIN)/tests
 	CGO_ENABLED=0 $(GO) test -c -o $(BIN)/tests/ ./tests/e2e ./tests/engines ./vmm/kvm ./vmm/x86 ./vmm ./vmm/virtio/vsock ./cmd/microvm-vmm
 
-# What the programs are built from is in tests/oci/programs/go.mod.
-OCI_PROGRAMS ?= $(or $(MICROVM_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/microvm)/oci-programs
-
 .PHONY: conformance
 conformance: build ## run runtime-tools' validation programs (PEER=runc: with runc, too)
-	$(call need,runc)
-	@mkdir -p $(OCI_PROGRAMS)
-	@cd tests/oci/programs && CGO_ENABLED=0 GOBIN=$(OCI_PROGRAMS) $(GO) install tool
-	@MICROVM_OCI_PROGRAMS=$(OCI_PROGRAMS) MICROVM_OCI_PEER=$$(test -z "$(PEER)" || command -v $(PEER)) \
-	MICROVM_OCI_ROOTFS=$$(cd tests/oci/programs && $(GO) list -m -f '{{.Dir}}' github.com/opencontainers/runtime-tools)/rootfs-amd64.tar.gz \
-	$(GO) run ./tests/suite oci
+	$(if $(PEER),$(call need,$(PEER)))
+	@programs=$$(tests/oci/build-programs); \
+	MICROVM_OCI_PROGRAMS=$$programs MICROVM_OCI_PEER=$$(test -z "$(PEER)" || command -v $(PEER)) \
+	$(GO) run ./tests/suite oci $(if $(PEER),oci-peer)
 
 .PHONY: bench
 bench: build lab-binaries ## measure against QEMU, side by side, on real KVM

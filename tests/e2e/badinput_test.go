@@ -29,6 +29,7 @@ func TestBadBundles(t *testing.T) {
 		"no root":        {s.bundle(sh("true"), func(spec *specs.Spec) { spec.Root.Path = "nothing" }).dir, "nothing"},
 		"version":        {s.bundle(sh("true"), func(spec *specs.Spec) { spec.Version = "9.0.0" }).dir, "ociVersion"},
 		"missing volume": {s.bundle(sh("true"), withMount("/no/such/source")).dir, "/no/such/source"},
+		"host's device":  {s.bundle(sh("true"), func(spec *specs.Spec) { spec.Linux.Devices = []specs.LinuxDevice{hostDevice(t)} }).dir, "is a device of the host"},
 		"unknown rlimit": {s.bundle(sh("true"), func(spec *specs.Spec) { spec.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NONE"}} }).dir, "RLIMIT_NONE"},
 		"memory too small": {s.bundle(sh("true"), func(spec *specs.Spec) {
 			spec.Annotations = map[string]string{"io.microvm.memory": "8"}

@@ -60,7 +60,7 @@ func (res *result) add(e event, output *strings.Builder) {
 	switch e.Action {
 	case "pass":
 		res.passed++
-		if !strings.Contains(e.Test, "/") {
+		if res.detailed || !strings.Contains(e.Test, "/") {
 			fmt.Printf("ok       %-14s %s\n", res.name, e.Test)
 		}
 	case "skip":

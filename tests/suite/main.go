@@ -21,7 +21,7 @@ func main() {
 	flag.Parse()
 	names := flag.Args()
 	if len(names) == 0 {
-		names = []string{"unit", "e2e-software", "engines-software", "kvm", "e2e-kvm", "engines-kvm"}
+		names = []string{"unit", "e2e-software", "engines-software", "oci", "kvm", "e2e-kvm", "engines-kvm"}
 	}
 	if err := os.MkdirAll(*out, 0o755); err != nil {
 		fmt.Fprintln(os.Stderr, "suite:", err)
@@ -82,6 +82,7 @@ func summarize(results []*result) bool {
 // result is what one suite yielded.
 type result struct {
 	name                    string
+	detailed                bool // whether subtests are shown
 	passed, failed, skipped int
 	packages                int             // failed packages among the failed
 	finished                map[string]bool // tests that came to an end

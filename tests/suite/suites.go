@@ -20,6 +20,8 @@ type suite struct {
 	// host: the lab should not spend its emulated cycles on a compiler.
 	binaries []binary
 	env      []string
+	// detailed says that its subtests are shown, too.
+	detailed bool
 }
 
 var suites = []suite{
@@ -40,8 +42,14 @@ var suites = []suite{
 	},
 	{
 		name: "oci", about: "runtime-tools' validation programs on the software machine",
-		command: []string{"go", "test", "-count=1", "-timeout=20m", "-json", "./tests/oci"},
-		env:     []string{"MICROVM_MACHINE=software", "MICROVM_BIN=" + abs("bin")},
+		command:  []string{"go", "test", "-count=1", "-parallel=2", "-timeout=20m", "-skip=^TestPeer$", "-json", "./tests/oci"},
+		env:      []string{"MICROVM_MACHINE=software", "MICROVM_BIN=" + abs("bin")},
+		detailed: true,
+	},
+	{
+		name: "oci-peer", about: "the same programs with the runtime that MICROVM_OCI_PEER names",
+		command:  []string{"go", "test", "-count=1", "-timeout=20m", "-run=^TestPeer$", "-json", "./tests/oci"},
+		detailed: true,
 	},
 	{
 		name: "kvm", about: "the embedded VMM with tiny guests and Linux on real KVM (in the lab where the CPU has none)",
@@ -84,7 +92,7 @@ func abs(path string) string {
 func (s *suite) run(logPath string) *result {
 	fmt.Printf("\n== %s: %s\n", s.name, s.about)
 	start := time.Now()
-	res := &result{name: s.name, finished: map[string]bool{}}
+	res := &result{name: s.name, detailed: s.detailed, finished: map[string]bool{}}
 	res.err = s.execute(res, logPath)
 	res.took = time.Since(start)
 	if res.passed+res.failed == 0 && res.err == nil {

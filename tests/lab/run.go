@@ -44,7 +44,14 @@ type Options struct {
 	// Scratch are directories that are to be empty and on a real file system
 	// instead of the overlay over the host's root.
 	Scratch []string
-	// MemoryMiB and CPUs are the machine's size: 4096 and 2 if 0.
+	// MemoryMiB and CPUs are the machine's size: 4096 and 1 if 0.
+	//
+	// Only with one CPU are guests of the emulated KVM sound. QEMU's VMRUN
+	// leaves the vector of an interrupt that it injects behind as a pending
+	// exception, and delivers it once more, with interrupts disabled or not,
+	// if the CPU has to stop for another one before the guest's next exit. A
+	// guest then hangs, panics or ends in a triple fault. CPUs stop for each
+	// other when the cache of translated code is full, after some 20 guests.
 	MemoryMiB, CPUs int
 	// DiskSize is the scratch disk's, in bytes: 16 GiB (sparse) if 0.
 	DiskSize int64
@@ -67,7 +74,7 @@ func (o *Options) setDefaults() error {
 		o.Init = "/proc/self/exe"
 	}
 	o.MemoryMiB = orDefault(o.MemoryMiB, 4096)
-	o.CPUs = orDefault(o.CPUs, 2)
+	o.CPUs = orDefault(o.CPUs, 1)
 	o.DiskSize = orDefault(o.DiskSize, 16<<30)
 	return o.setDirectories()
 }

@@ -94,7 +94,7 @@ func parse(interactive bool, args []string) *arguments {
 	flags.Var(&env, "env", "`NAME=value` to add to the environment; repeatable")
 	flags.Var(&scratch, "scratch", "`directory` to be empty and on a real file system; repeatable")
 	flags.IntVar(&a.options.MemoryMiB, "memory", 4096, "machine's memory in `MiB`")
-	flags.IntVar(&a.options.CPUs, "cpus", 2, "machine's `number` of CPUs")
+	flags.IntVar(&a.options.CPUs, "cpus", 1, "machine's `number` of CPUs; guests are not sound with more")
 	flags.DurationVar(&a.timeout, "timeout", 0, "end the machine after this `duration` (0: never)")
 	flags.BoolVar(&a.forceMachine, "machine", false, "use a virtual machine even where the host's KVM would do")
 	flags.BoolVar(&verbose, "v", false, "show the machine's console on standard error")

@@ -1,5 +1,7 @@
 package api
 
+import "net"
+
 // Version is the protocol's version. Host and guest compare it in Hello and
 // refuse each other when it differs.
 const Version = "1"
@@ -36,3 +38,12 @@ const (
 	StageMounts = "mounts" // the guest's file systems are mounted
 	StageReady  = "ready"  // the services are about to be served
 )
+
+// MaxNICs bounds the network devices of a guest.
+const MaxNICs = 16
+
+// NICAddress is the MAC that network device i has when the guest boots; the
+// agent finds the device by it. It is one of local use.
+func NICAddress(i int) net.HardwareAddr {
+	return net.HardwareAddr{0x02, 'm', 'v', 'm', 0, byte(i)}
+}

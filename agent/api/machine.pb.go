@@ -414,6 +414,87 @@ func (x *Process) GetCommand() string {
 	return ""
 }
 
+type NetworkRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A Network as JSON, see the Go package.
+	Network       []byte `protobuf:"bytes,1,opt,name=network,proto3" json:"network,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NetworkRequest) Reset() {
+	*x = NetworkRequest{}
+	mi := &file_machine_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NetworkRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NetworkRequest) ProtoMessage() {}
+
+func (x *NetworkRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_machine_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NetworkRequest.ProtoReflect.Descriptor instead.
+func (*NetworkRequest) Descriptor() ([]byte, []int) {
+	return file_machine_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *NetworkRequest) GetNetwork() []byte {
+	if x != nil {
+		return x.Network
+	}
+	return nil
+}
+
+type NetworkResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NetworkResponse) Reset() {
+	*x = NetworkResponse{}
+	mi := &file_machine_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NetworkResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NetworkResponse) ProtoMessage() {}
+
+func (x *NetworkResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_machine_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NetworkResponse.ProtoReflect.Descriptor instead.
+func (*NetworkResponse) Descriptor() ([]byte, []int) {
+	return file_machine_proto_rawDescGZIP(), []int{7}
+}
+
 type ShutdownRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -422,7 +503,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_machine_proto_msgTypes[6]
+	mi := &file_machine_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -434,7 +515,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_machine_proto_msgTypes[6]
+	mi := &file_machine_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -447,7 +528,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_machine_proto_rawDescGZIP(), []int{6}
+	return file_machine_proto_rawDescGZIP(), []int{8}
 }
 
 type ShutdownResponse struct {
@@ -458,7 +539,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_machine_proto_msgTypes[7]
+	mi := &file_machine_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -470,7 +551,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_machine_proto_msgTypes[7]
+	mi := &file_machine_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -483,7 +564,7 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_machine_proto_rawDescGZIP(), []int{7}
+	return file_machine_proto_rawDescGZIP(), []int{9}
 }
 
 // ContainerOptions goes into CreateTaskRequest.options.
@@ -497,7 +578,7 @@ type ContainerOptions struct {
 
 func (x *ContainerOptions) Reset() {
 	*x = ContainerOptions{}
-	mi := &file_machine_proto_msgTypes[8]
+	mi := &file_machine_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -509,7 +590,7 @@ func (x *ContainerOptions) String() string {
 func (*ContainerOptions) ProtoMessage() {}
 
 func (x *ContainerOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_machine_proto_msgTypes[8]
+	mi := &file_machine_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -522,7 +603,7 @@ func (x *ContainerOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerOptions.ProtoReflect.Descriptor instead.
 func (*ContainerOptions) Descriptor() ([]byte, []int) {
-	return file_machine_proto_rawDescGZIP(), []int{8}
+	return file_machine_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ContainerOptions) GetSpec() []byte {
@@ -563,14 +644,18 @@ const file_machine_proto_rawDesc = "" +
 	"\x12started_unix_nanos\x18\x05 \x01(\x03R\x10startedUnixNanos\x12\x1b\n" +
 	"\tcpu_nanos\x18\x06 \x01(\x03R\bcpuNanos\x12\x10\n" +
 	"\x03tty\x18\a \x01(\tR\x03tty\x12\x18\n" +
-	"\acommand\x18\b \x01(\tR\acommand\"\x11\n" +
+	"\acommand\x18\b \x01(\tR\acommand\"*\n" +
+	"\x0eNetworkRequest\x12\x18\n" +
+	"\anetwork\x18\x01 \x01(\fR\anetwork\"\x11\n" +
+	"\x0fNetworkResponse\"\x11\n" +
 	"\x0fShutdownRequest\"\x12\n" +
 	"\x10ShutdownResponse\"&\n" +
 	"\x10ContainerOptions\x12\x12\n" +
-	"\x04spec\x18\x01 \x01(\fR\x04spec2\xfc\x01\n" +
+	"\x04spec\x18\x01 \x01(\fR\x04spec2\xcc\x02\n" +
 	"\aMachine\x12H\n" +
 	"\x05Hello\x12\x1e.microvm.agent.v1.HelloRequest\x1a\x1f.microvm.agent.v1.HelloResponse\x12T\n" +
-	"\tProcesses\x12\".microvm.agent.v1.ProcessesRequest\x1a#.microvm.agent.v1.ProcessesResponse\x12Q\n" +
+	"\tProcesses\x12\".microvm.agent.v1.ProcessesRequest\x1a#.microvm.agent.v1.ProcessesResponse\x12N\n" +
+	"\aNetwork\x12 .microvm.agent.v1.NetworkRequest\x1a!.microvm.agent.v1.NetworkResponse\x12Q\n" +
 	"\bShutdown\x12!.microvm.agent.v1.ShutdownRequest\x1a\".microvm.agent.v1.ShutdownResponseB&Z$github.com/microvm/microvm/agent/apib\x06proto3"
 
 var (
@@ -585,7 +670,7 @@ func file_machine_proto_rawDescGZIP() []byte {
 	return file_machine_proto_rawDescData
 }
 
-var file_machine_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_machine_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_machine_proto_goTypes = []any{
 	(*HelloRequest)(nil),      // 0: microvm.agent.v1.HelloRequest
 	(*HelloResponse)(nil),     // 1: microvm.agent.v1.HelloResponse
@@ -593,21 +678,25 @@ var file_machine_proto_goTypes = []any{
 	(*ProcessesRequest)(nil),  // 3: microvm.agent.v1.ProcessesRequest
 	(*ProcessesResponse)(nil), // 4: microvm.agent.v1.ProcessesResponse
 	(*Process)(nil),           // 5: microvm.agent.v1.Process
-	(*ShutdownRequest)(nil),   // 6: microvm.agent.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),  // 7: microvm.agent.v1.ShutdownResponse
-	(*ContainerOptions)(nil),  // 8: microvm.agent.v1.ContainerOptions
+	(*NetworkRequest)(nil),    // 6: microvm.agent.v1.NetworkRequest
+	(*NetworkResponse)(nil),   // 7: microvm.agent.v1.NetworkResponse
+	(*ShutdownRequest)(nil),   // 8: microvm.agent.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),  // 9: microvm.agent.v1.ShutdownResponse
+	(*ContainerOptions)(nil),  // 10: microvm.agent.v1.ContainerOptions
 }
 var file_machine_proto_depIdxs = []int32{
 	2, // 0: microvm.agent.v1.HelloResponse.stages:type_name -> microvm.agent.v1.Stage
 	5, // 1: microvm.agent.v1.ProcessesResponse.processes:type_name -> microvm.agent.v1.Process
 	0, // 2: microvm.agent.v1.Machine.Hello:input_type -> microvm.agent.v1.HelloRequest
 	3, // 3: microvm.agent.v1.Machine.Processes:input_type -> microvm.agent.v1.ProcessesRequest
-	6, // 4: microvm.agent.v1.Machine.Shutdown:input_type -> microvm.agent.v1.ShutdownRequest
-	1, // 5: microvm.agent.v1.Machine.Hello:output_type -> microvm.agent.v1.HelloResponse
-	4, // 6: microvm.agent.v1.Machine.Processes:output_type -> microvm.agent.v1.ProcessesResponse
-	7, // 7: microvm.agent.v1.Machine.Shutdown:output_type -> microvm.agent.v1.ShutdownResponse
-	5, // [5:8] is the sub-list for method output_type
-	2, // [2:5] is the sub-list for method input_type
+	6, // 4: microvm.agent.v1.Machine.Network:input_type -> microvm.agent.v1.NetworkRequest
+	8, // 5: microvm.agent.v1.Machine.Shutdown:input_type -> microvm.agent.v1.ShutdownRequest
+	1, // 6: microvm.agent.v1.Machine.Hello:output_type -> microvm.agent.v1.HelloResponse
+	4, // 7: microvm.agent.v1.Machine.Processes:output_type -> microvm.agent.v1.ProcessesResponse
+	7, // 8: microvm.agent.v1.Machine.Network:output_type -> microvm.agent.v1.NetworkResponse
+	9, // 9: microvm.agent.v1.Machine.Shutdown:output_type -> microvm.agent.v1.ShutdownResponse
+	6, // [6:10] is the sub-list for method output_type
+	2, // [2:6] is the sub-list for method input_type
 	2, // [2:2] is the sub-list for extension type_name
 	2, // [2:2] is the sub-list for extension extendee
 	0, // [0:2] is the sub-list for field type_name
@@ -624,7 +713,7 @@ func file_machine_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_machine_proto_rawDesc), len(file_machine_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -10,6 +10,7 @@ import (
 type MachineService interface {
 	Hello(context.Context, *HelloRequest) (*HelloResponse, error)
 	Processes(context.Context, *ProcessesRequest) (*ProcessesResponse, error)
+	Network(context.Context, *NetworkRequest) (*NetworkResponse, error)
 	Shutdown(context.Context, *ShutdownRequest) (*ShutdownResponse, error)
 }
 
@@ -29,6 +30,13 @@ func RegisterMachineService(srv *ttrpc.Server, svc MachineService) {
 					return nil, err
 				}
 				return svc.Processes(ctx, &req)
+			},
+			"Network": func(ctx context.Context, unmarshal func(interface{}) error) (interface{}, error) {
+				var req NetworkRequest
+				if err := unmarshal(&req); err != nil {
+					return nil, err
+				}
+				return svc.Network(ctx, &req)
 			},
 			"Shutdown": func(ctx context.Context, unmarshal func(interface{}) error) (interface{}, error) {
 				var req ShutdownRequest
@@ -62,6 +70,14 @@ func (c *machineClient) Hello(ctx context.Context, req *HelloRequest) (*HelloRes
 func (c *machineClient) Processes(ctx context.Context, req *ProcessesRequest) (*ProcessesResponse, error) {
 	var resp ProcessesResponse
 	if err := c.client.Call(ctx, "microvm.agent.v1.Machine", "Processes", req, &resp); err != nil {
+		return nil, err
+	}
+	return &resp, nil
+}
+
+func (c *machineClient) Network(ctx context.Context, req *NetworkRequest) (*NetworkResponse, error) {
+	var resp NetworkResponse
+	if err := c.client.Call(ctx, "microvm.agent.v1.Machine", "Network", req, &resp); err != nil {
 		return nil, err
 	}
 	return &resp, nil

@@ -41,6 +41,8 @@ type Machine struct {
 	// List describes the processes of a container, or of the whole guest if
 	// id is empty. Its errors are status errors.
 	List func(id string) ([]*api.Process, error)
+	// SetNetwork answers the call Network.
+	SetNetwork func(context.Context, *api.NetworkRequest) (*api.NetworkResponse, error)
 }
 
 var _ api.MachineService = (*Machine)(nil)
@@ -98,6 +100,11 @@ func (m *Machine) Processes(_ context.Context, req *api.ProcessesRequest) (*api.
 		return nil, err
 	}
 	return &api.ProcessesResponse{Processes: list}, nil
+}
+
+// Network implements [api.MachineService].
+func (m *Machine) Network(ctx context.Context, req *api.NetworkRequest) (*api.NetworkResponse, error) {
+	return m.SetNetwork(ctx, req)
 }
 
 // Shutdown implements [api.MachineService]. It ends the machine, and returns

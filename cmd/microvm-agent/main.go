@@ -15,6 +15,7 @@ import (
 
 	"github.com/microvm/microvm/agent/api"
 	"github.com/microvm/microvm/agent/guest"
+	"github.com/microvm/microvm/agent/network"
 	"github.com/microvm/microvm/agent/process"
 	_ "github.com/microvm/microvm/agent/process/reexec"
 )
@@ -41,6 +42,10 @@ func run(started time.Duration) error {
 		return err
 	}
 	guest.ConfigureLog()
+	nics, err := network.New()
+	if err != nil {
+		return err
+	}
 	timeline.Reach(api.StageMounts)
 
 	streams := process.NewStreams()
@@ -54,7 +59,7 @@ func run(started time.Duration) error {
 		return fmt.Errorf("make server: %w", err)
 	}
 	api.RegisterTaskService(server, tasks)
-	api.RegisterMachineService(server, &guest.Machine{Timeline: timeline, List: tasks.List})
+	api.RegisterMachineService(server, &guest.Machine{Timeline: timeline, List: tasks.List, SetNetwork: nics.Set})
 	return serve(server, streams, timeline)
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/microvm/microvm/vmm/control"
 	"github.com/microvm/microvm/vmm/virtio/console"
 	"github.com/microvm/microvm/vmm/virtio/fs"
+	virtionet "github.com/microvm/microvm/vmm/virtio/net"
 	"github.com/microvm/microvm/vmm/virtio/rng"
 	"github.com/microvm/microvm/vmm/virtio/vsock"
 )
@@ -26,6 +27,7 @@ type devices struct {
 	fs       *fs.Device
 	vsock    *vsock.Device
 	listener *net.UnixListener
+	nics     []*virtionet.Device
 	rng      *rng.Device
 	console  *console.Device
 }
@@ -33,7 +35,7 @@ type devices struct {
 // newDevices makes the devices on the descriptors that c names.
 func newDevices(c *control.Config, ring *vmm.Console, log *logrus.Entry) (*devices, error) {
 	d := &devices{rng: rng.New(), console: console.New(ring)}
-	for _, build := range []func(*control.Config, *logrus.Entry) error{d.openExports, d.openVsock} {
+	for _, build := range []func(*control.Config, *logrus.Entry) error{d.openExports, d.openVsock, d.makeNICs} {
 		if err := build(c, log); err != nil {
 			return nil, err
 		}

@@ -11,7 +11,6 @@ import (
 	"github.com/microvm/microvm/vmm"
 	"github.com/microvm/microvm/vmm/control"
 	"github.com/microvm/microvm/vmm/kvm"
-	"github.com/microvm/microvm/vmm/virtio"
 )
 
 // machine is a guest that is ready to run.
@@ -55,7 +54,7 @@ func newKVM(c *control.Config, d *devices, console *vmm.Console, log *logrus.Ent
 	m, err := vmm.New(vmm.Config{
 		KVM: system, CPUs: c.CPUs, Memory: c.Memory,
 		Kernel: kernel, Initramfs: initramfs, Cmdline: c.Cmdline, Debug: c.Debug,
-		Devices: []virtio.Device{d.fs, d.vsock, d.rng, d.console},
+		Devices: append(d.guestDevices(), d.rng, d.console),
 		Console: console, Log: log,
 	})
 	if err != nil {

@@ -110,6 +110,10 @@ func (s service) answer(r control.Request, files []*os.File) control.Event {
 		err = s.addExport(r.Export, files)
 	case control.OpRemoveExport:
 		err = s.removeExport(r.Export)
+	case control.OpAttachNIC:
+		err = s.attachNIC(r.NIC, files)
+	case control.OpDetachNIC:
+		err = s.detachNIC(r.NIC)
 	case control.OpConsole:
 		e.Console = s.console.Tail(consoleLines, consoleBytes)
 	case control.OpStop:

@@ -6,7 +6,6 @@ import (
 	"github.com/microvm/microvm/vmm"
 	"github.com/microvm/microvm/vmm/control"
 	"github.com/microvm/microvm/vmm/qemu"
-	"github.com/microvm/microvm/vmm/virtio"
 )
 
 // software is QEMU with our devices. Console and entropy are QEMU's own.
@@ -27,7 +26,7 @@ func newSoftware(c *control.Config, d *devices, console *vmm.Console, log *logru
 	m, err := qemu.Start(qemu.Config{
 		Path: c.QEMU, CPUs: c.CPUs, Memory: c.Memory,
 		Kernel: kernel, Initramfs: initramfs, Cmdline: c.Cmdline, Debug: c.Debug,
-		Devices: []virtio.Device{d.fs, d.vsock},
+		Devices: d.guestDevices(),
 		Console: console, Log: log,
 	})
 	if err != nil {

@@ -18,6 +18,8 @@ type Config struct {
 	Kernel, Initramfs, VMM, QEMU string
 	// Exports are what the guest sees of the host.
 	Exports []Export
+	// NICs are the guest's network devices, which AttachNIC joins to the host.
+	NICs []NIC
 	// Socket is the path of the unix socket to make for Dial. It is removed
 	// with the state directory.
 	Socket string
@@ -34,4 +36,11 @@ type Export struct {
 	ReadOnly bool
 	// Submounts says that the host's mounts below Path are seen, too.
 	Submounts bool
+}
+
+// NIC is a network device of the guest.
+type NIC struct {
+	// Tap says that AttachNIC is given taps with virtio-net headers, not
+	// datagram sockets.
+	Tap bool
 }

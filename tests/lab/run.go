@@ -167,11 +167,22 @@ func (m *machine) sendInput(stdin io.Reader) {
 	_ = wire.Write(m.input, wire.KindStdin, nil)
 }
 
-// forward passes signals and sizes on until ended is closed.
+// pulse is how often the machine is woken. QEMU's VMRUN changes the mask of
+// pending interrupts without its lock, and so may lose one that a device raises
+// at the same moment: a processor that is about to wait for its timer then waits
+// for ever. Any later interrupt has it look again.
+const pulse = 200 * time.Millisecond
+
+// forward passes signals and sizes on, and wakes the machine now and then,
+// until ended is closed.
 func (m *machine) forward(options *Options, ended <-chan struct{}) {
+	ticker := time.NewTicker(pulse)
+	defer ticker.Stop()
 	for {
 		var err error
 		select {
+		case <-ticker.C:
+			err = wire.Write(m.control, wire.KindPulse, nil)
 		case signal := <-options.Signals:
 			if number, ok := signal.(unix.Signal); ok {
 				err = wire.WriteJSON(m.control, wire.KindSignal, number)

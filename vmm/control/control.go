@@ -48,6 +48,19 @@ type Config struct {
 	Vsock Vsock `json:"vsock"`
 	// Exports are shared with the guest from the start.
 	Exports []Export `json:"exports,omitempty"`
+	// NICs are the guest's network devices. They move no frames until one is
+	// attached to something (OpAttachNIC).
+	NICs []NIC `json:"nics,omitempty"`
+}
+
+// NIC is a network device.
+type NIC struct {
+	// MAC is the address that the guest knows the device by at first, such as
+	// "02:00:00:00:00:01".
+	MAC string `json:"mac"`
+	// Tap says that what is attached to it are taps that carry virtio-net
+	// headers; otherwise they are datagram sockets of bare frames.
+	Tap bool `json:"tap,omitempty"`
 }
 
 // Vsock says which streams may cross the VM's boundary.
@@ -88,6 +101,8 @@ func ReadConfig(r io.Reader) (*Config, error) {
 const (
 	OpAddExport    = "add-export"    // Export names it, one descriptor comes along
 	OpRemoveExport = "remove-export" // Export.Name
+	OpAttachNIC    = "attach-nic"    // NIC is its index, one descriptor comes along
+	OpDetachNIC    = "detach-nic"    // NIC is its index
 	OpConsole      = "console"       // answered with the console's last lines
 	OpStop         = "stop"          // ends the VM at once
 )
@@ -98,6 +113,7 @@ type Request struct {
 	Seq    uint64  `json:"seq"`
 	Op     string  `json:"op"`
 	Export *Export `json:"export,omitempty"`
+	NIC    int     `json:"nic,omitempty"`
 }
 
 // Event types.

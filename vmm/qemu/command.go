@@ -3,6 +3,7 @@ package qemu
 import (
 	"encoding/binary"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strconv"
@@ -100,6 +101,11 @@ func (c *command) device(id string, d virtio.Device, f *os.File) error {
 		return err
 	}
 	c.socket(id, f)
+	if d.ID() == virtio.DeviceNet { // QEMU has a host's side of its own for these
+		c.add("-netdev", "vhost-user,id=net-"+id+",chardev="+id)
+		c.add("-device", model+",netdev=net-"+id)
+		return nil
+	}
 	c.add("-device", model+",chardev="+id)
 	return nil
 }
@@ -109,12 +115,22 @@ func deviceModel(d virtio.Device) (string, error) {
 	switch d.ID() {
 	case virtio.DeviceVsock:
 		return "vhost-user-vsock-device", nil
+	case virtio.DeviceNet:
+		return "virtio-net-device,mac=" + macAddress(d), nil
 	case virtio.DeviceFS:
 		tag, queues := fsConfig(d)
 		return fmt.Sprintf("vhost-user-fs-device,tag=%s,num-request-queues=%d,queue-size=%d",
 			escape(tag), queues, min(slices.Min(d.QueueSizes()), maxQueue)), nil
 	}
 	return "", fmt.Errorf("%w: device of type %d can't be attached", ErrConfig, d.ID())
+}
+
+// macAddress is the start of struct virtio_net_config (virtio 1.2, section
+// 5.1.4).
+func macAddress(d virtio.Device) string {
+	mac := make(net.HardwareAddr, 6)
+	d.ReadConfig(0, mac)
+	return mac.String()
 }
 
 // fsConfig reads struct virtio_fs_config (virtio 1.2, section 5.11.4), which

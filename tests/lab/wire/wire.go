@@ -1,7 +1,7 @@
 // Package wire is what the two halves of the lab say to each other.
 //
 // They share two virtio-serial ports. The control port carries, host to guest,
-// one Start frame and then Signal and Resize frames; guest to host, Stdout and
+// one Start frame and then Signal, Resize and Pulse frames; guest to host, Stdout and
 // Stderr frames and at last one Exit or Failure frame. The input port carries
 // Stdin frames from host to guest, an empty one for its end: it is a port of
 // its own, so that a command that does not read its input cannot hold back a
@@ -42,6 +42,7 @@ const (
 	KindResize                  // new size of its terminal [JSON of Size]
 	KindExit                    // it ended [JSON of its exit code]
 	KindFailure                 // it could not be run [text]
+	KindPulse                   // nothing, but that it interrupts the guest [empty]
 )
 
 // Size is the size of a terminal in characters.

@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/microvm/microvm/agent/api"
-	"github.com/microvm/microvm/netns"
 	"github.com/microvm/microvm/runtime/anchor"
 	"github.com/microvm/microvm/runtime/cgroup"
+	"github.com/microvm/microvm/runtime/network"
 	"github.com/microvm/microvm/runtime/sandbox"
 	"github.com/microvm/microvm/runtime/state"
 )
@@ -25,13 +25,15 @@ type supervisor struct {
 	foreground bool // streams and terminal are this process's
 	timeline   *sandbox.Timeline
 
-	design  *design
-	state   state.State    // as it was registered
-	cgroup  *cgroup.Cgroup // nil without one
-	vm      *sandbox.VM
-	process *process
-	signals *forwarder
-	undo    cleanup // what exists of the container
+	design   *design
+	state    state.State    // as it was registered
+	cgroup   *cgroup.Cgroup // nil without one
+	vm       *sandbox.VM
+	process  *process
+	signals  *forwarder
+	net      *network.Namespace // nil in the host's network namespace
+	unfollow context.CancelFunc // ends the watch over net
+	undo     cleanup            // what exists of the container
 }
 
 // run brings the container up, calls report, and waits for its end. Nothing is
@@ -62,7 +64,7 @@ func (s *supervisor) bringUp(ctx context.Context, report func() error) (err erro
 	if err := checkIO(s.design.bundle.Spec.Process.Terminal, !s.foreground, s.request.ConsoleSocket); err != nil {
 		return err
 	}
-	steps := []func(context.Context) error{s.findCgroup, s.register, s.joinCgroup, s.network, s.launch, s.runCreateHooks, s.boot, s.create, s.show, s.limitCPU}
+	steps := []func(context.Context) error{s.findCgroup, s.register, s.joinCgroup, s.network, s.launch, s.runCreateHooks, s.boot, s.connect, s.create, s.show, s.limitCPU}
 	if s.request.Start && !s.foreground {
 		steps = append(steps, s.start)
 	}
@@ -106,20 +108,6 @@ func (s *supervisor) register(context.Context) error {
 		}
 	})
 	return d.Close()
-}
-
-// network gives the main thread, and with it the machine's process, the network
-// namespace that the bundle asks for.
-func (s *supervisor) network(context.Context) error {
-	ns := s.design.bundle.Namespace(specs.NetworkNamespace)
-	if ns == nil {
-		return nil
-	}
-	err := anchor.Do(func() error { return netns.Enter(ns.Path) })
-	if ns.Path == "" {
-		return unprivileged(err)
-	}
-	return err
 }
 
 // show lets the host see the container's root file system in the main thread's
@@ -231,6 +219,7 @@ func (s *supervisor) takeDown(code int, lost error) error {
 		log.WithError(err).Debug("output is incomplete")
 	}
 	s.process.io.Close()
+	s.disconnect()
 	var err error
 	if lost != nil {
 		err = fmt.Errorf("container lost: %w", s.explain(lost))

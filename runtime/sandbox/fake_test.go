@@ -191,3 +191,7 @@ func fake(t *testing.T, mode string) (*VM, *strings.Builder) {
 	t.Cleanup(func() { vm.Close() })
 	return vm, logged
 }
+
+func (fakeMachine) Network(context.Context, *api.NetworkRequest) (*api.NetworkResponse, error) {
+	return &api.NetworkResponse{}, nil
+}

@@ -100,8 +100,8 @@ func (s *site) deleteAll() {
 	}
 }
 
-// name returns a container id that is used once.
-func (s *site) name() string { return fmt.Sprintf("c%d", serial.Add(1)) }
+// name returns a container id that is used once on this host.
+func (s *site) name() string { return fmt.Sprintf("c%d-%d", os.Getpid(), serial.Add(1)) }
 
 // bundle is an OCI bundle with a busybox root file system of its own.
 type bundle struct {

@@ -101,11 +101,6 @@ func (c *command) device(id string, d virtio.Device, f *os.File) error {
 		return err
 	}
 	c.socket(id, f)
-	if d.ID() == virtio.DeviceNet { // QEMU has a host's side of its own for these
-		c.add("-netdev", "vhost-user,id=net-"+id+",chardev="+id)
-		c.add("-device", model+",netdev=net-"+id)
-		return nil
-	}
 	c.add("-device", model+",chardev="+id)
 	return nil
 }
@@ -115,14 +110,20 @@ func deviceModel(d virtio.Device) (string, error) {
 	switch d.ID() {
 	case virtio.DeviceVsock:
 		return "vhost-user-vsock-device", nil
-	case virtio.DeviceNet:
-		return "virtio-net-device,mac=" + macAddress(d), nil
 	case virtio.DeviceFS:
 		tag, queues := fsConfig(d)
 		return fmt.Sprintf("vhost-user-fs-device,tag=%s,num-request-queues=%d,queue-size=%d",
 			escape(tag), queues, min(slices.Min(d.QueueSizes()), maxQueue)), nil
 	}
 	return "", fmt.Errorf("%w: device of type %d can't be attached", ErrConfig, d.ID())
+}
+
+// network attaches d, a network device, which is served on the abstract socket
+// called name.
+func (c *command) network(id string, d virtio.Device, name string) {
+	c.add("-chardev", "socket,id="+id+",path="+name+",abstract=on",
+		"-netdev", "vhost-user,id=net-"+id+",chardev="+id,
+		"-device", "virtio-net-device,netdev=net-"+id+",mac="+macAddress(d))
 }
 
 // macAddress is the start of struct virtio_net_config (virtio 1.2, section

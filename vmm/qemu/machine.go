@@ -20,8 +20,8 @@ const pipeSize = 1 << 20
 // Machine is a running QEMU with our devices.
 type Machine struct {
 	log     *logrus.Entry
-	servers []*vhostuser.Server
-	ends    []*os.File // our ends of sockets and pipes
+	ends    []*os.File    // our ends of sockets and pipes
+	spawned chan struct{} // closed when process is set, or never will be
 
 	monitor monitor
 	stderr  stderr
@@ -31,9 +31,11 @@ type Machine struct {
 	workers sync.WaitGroup
 	stopped atomic.Bool
 
-	mu      sync.Mutex
-	process *process // set once, by start
-	cause   error    // why a device made us stop QEMU
+	mu        sync.Mutex
+	servers   []*vhostuser.Server
+	listeners []*listener
+	process   *process // set once, by start
+	cause     error    // why a device made us stop QEMU
 }
 
 // Start starts a machine. It returns when QEMU was started, before the guest
@@ -47,7 +49,7 @@ func Start(cfg Config) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{log: cfg.Log, console: cfg.Console}
+	m := &Machine{log: cfg.Log, console: cfg.Console, spawned: make(chan struct{})}
 	if m.log == nil {
 		quiet := logrus.New()
 		quiet.Out = io.Discard
@@ -65,6 +67,7 @@ func Start(cfg Config) (*Machine, error) {
 func (m *Machine) start(path string, cfg *Config) error {
 	var c command
 	defer func() {
+		close(m.spawned)
 		for _, f := range c.files {
 			if f != cfg.Kernel && f != cfg.Initramfs {
 				f.Close() // the child's end
@@ -123,6 +126,9 @@ func (m *Machine) spawn(path string, c *command) error {
 
 // attach makes a server for d and adds its front end to c.
 func (m *Machine) attach(c *command, i int, d virtio.Device) error {
+	if d.ID() == virtio.DeviceNet {
+		return m.attachNet(c, i, d)
+	}
 	ours, theirs, err := socketpair()
 	if err != nil {
 		return err
@@ -132,20 +138,38 @@ func (m *Machine) attach(c *command, i int, d virtio.Device) error {
 		theirs.Close()
 		return err
 	}
-	log := m.log.WithField("device", fmt.Sprint(d.ID()))
-	s, err := vhostuser.New(ours, d, vhostuser.Options{
-		Fail:     func(err error) { log.WithError(err).Warn("device stopped") },
-		NoConfig: d.ID() == virtio.DeviceFS, // QEMU has that itself
-	})
+	s, err := m.server(ours, d)
 	if err != nil {
 		return err
 	}
-	m.servers = append(m.servers, s)
 	m.workers.Go(func() {
-		if err := s.Serve(); err != nil {
-			m.fail(fmt.Errorf("serve device %d over vhost-user: %w", d.ID(), err))
+		if err := serve(s, d); err != nil {
+			m.fail(err)
 		}
 	})
+	return nil
+}
+
+// server makes the server of d on f, which it takes over.
+func (m *Machine) server(f *os.File, d virtio.Device) (*vhostuser.Server, error) {
+	log := m.log.WithField("device", fmt.Sprint(d.ID()))
+	s, err := vhostuser.New(f, d, vhostuser.Options{
+		Fail:     func(err error) { log.WithError(err).Warn("device stopped") },
+		NoConfig: d.ID() != virtio.DeviceVsock, // QEMU has those of the others itself
+	})
+	if err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.servers = append(m.servers, s)
+	return s, nil
+}
+
+func serve(s *vhostuser.Server, d virtio.Device) error {
+	if err := s.Serve(); err != nil {
+		return fmt.Errorf("serve device %d over vhost-user: %w", d.ID(), err)
+	}
 	return nil
 }
 
@@ -215,6 +239,7 @@ func (m *Machine) PID() int { return m.process.cmd.Process.Pid }
 // with control.ReasonError, err has the cause. It must be called once.
 func (m *Machine) Wait() (reason string, err error) {
 	state := m.process.wait()
+	m.closeListeners()
 	// QEMU's ends are closed: what it said is read to the end.
 	m.workers.Wait()
 	m.release()
@@ -228,8 +253,19 @@ func (m *Machine) Wait() (reason string, err error) {
 	return e.reason()
 }
 
+func (m *Machine) closeListeners() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, l := range m.listeners {
+		l.Close()
+	}
+}
+
 // release closes our ends.
 func (m *Machine) release() {
+	m.closeListeners()
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for _, s := range m.servers {
 		s.Close()
 	}

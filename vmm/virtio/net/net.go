@@ -12,7 +12,6 @@ package net
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"sync"
 
@@ -107,11 +106,9 @@ func (d *Device) ReadConfig(offset uint32, p []byte) {
 // WriteConfig implements virtio.Device: the space is read-only.
 func (d *Device) WriteConfig(uint32, []byte) {}
 
-// Activate implements virtio.Device.
+// Activate implements virtio.Device. Without one of the queues the device stands
+// still: vhost-user front ends start them one after the other.
 func (d *Device) Activate(a virtio.Activation) error {
-	if a.Queue(queueRx) == nil || a.Queue(queueTx) == nil {
-		return fmt.Errorf("activate net without rx and tx queue: %w", virtio.ErrDevice)
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.active != nil {
@@ -156,9 +153,9 @@ func (d *Device) detach() error {
 	return f.Close()
 }
 
-// start moves frames if there are both a driver and a file.
+// start moves frames if there are both a driver with its queues and a file.
 func (d *Device) start() error {
-	if d.active == nil || d.file == nil {
+	if d.active == nil || d.file == nil || d.active.Queue(queueRx) == nil || d.active.Queue(queueTx) == nil {
 		return nil
 	}
 	if d.config.Tap {

@@ -257,11 +257,14 @@ func TestTooSmallReceiveBufferFailsTheDevice(t *testing.T) {
 	}
 }
 
-func TestActivateWithoutQueues(t *testing.T) {
+func TestWithoutQueuesItStandsStill(t *testing.T) {
 	g := newGuest(t, false)
-	if err := g.dev.Activate(virtio.Activation{}); !errors.Is(err, virtio.ErrDevice) {
+	g.attach()
+	if err := g.dev.Activate(virtio.Activation{Memory: g.rx.Mem, Queues: []*virtio.Queue{g.rx.Activated()}}); err != nil {
 		t.Fatal(err)
 	}
+	g.dev.Reset()
+	g.activate()
 }
 
 func TestConfigIsTheAddress(t *testing.T) {

@@ -1,0 +1,117 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/agent/api"
+)
+
+// setRoutes adds or changes all routes in want, and removes those out of the
+// interfaces in links that are not.
+func setRoutes(links map[string]netlink.Link, want []api.Route) error {
+	var all []error
+	wanted := map[string]bool{}
+	for i := range want {
+		r, err := route(links, &want[i])
+		if err == nil {
+			wanted[key(r)] = true
+			err = netlink.RouteReplace(r)
+		}
+		if err != nil {
+			all = append(all, fmt.Errorf("add route to %s: %w", want[i].Destination, err))
+		}
+	}
+	return errors.Join(append(all, removeRoutes(links, wanted))...)
+}
+
+func route(links map[string]netlink.Link, r *api.Route) (*netlink.Route, error) {
+	n := &netlink.Route{
+		Dst: ipNet(r.Destination), Table: r.Table, Type: r.Type, Scope: netlink.Scope(r.Scope),
+		Protocol: netlink.RouteProtocol(r.Protocol), Priority: r.Priority, Flags: r.Flags, MTU: r.MTU,
+	}
+	if r.Gateway.IsValid() {
+		n.Gw = r.Gateway.AsSlice()
+	}
+	if r.Source.IsValid() {
+		n.Src = r.Source.AsSlice()
+	}
+	if r.Interface != "" {
+		link, ok := links[r.Interface]
+		if !ok {
+			return nil, fmt.Errorf("no interface %s", r.Interface)
+		}
+		n.LinkIndex = link.Attrs().Index
+	}
+	return n, nil
+}
+
+// key tells routes apart as the kernel does.
+func key(r *netlink.Route) string {
+	dst := "default"
+	if r.Dst != nil {
+		if ones, _ := r.Dst.Mask.Size(); ones > 0 {
+			dst = r.Dst.String()
+		} else if r.Dst.IP.To4() == nil {
+			dst = "default6"
+		}
+	} else if r.Family == unix.AF_INET6 {
+		dst = "default6"
+	}
+	table := r.Table
+	if table == 0 {
+		table = unix.RT_TABLE_MAIN
+	}
+	return fmt.Sprint(dst, " ", table, " ", r.Priority, " ", r.LinkIndex)
+}
+
+// removeRoutes removes routes that were set here and are not wanted any more.
+func removeRoutes(links map[string]netlink.Link, wanted map[string]bool) error {
+	var all []error
+	for _, link := range links {
+		filter := &netlink.Route{LinkIndex: link.Attrs().Index, Table: unix.RT_TABLE_UNSPEC}
+		present, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, filter, netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE)
+		if err != nil {
+			all = append(all, fmt.Errorf("list routes: %w", err))
+		}
+		for i := range present {
+			r := &present[i]
+			if kernels(r) || wanted[key(r)] {
+				continue
+			}
+			all = append(all, netlink.RouteDel(r))
+		}
+	}
+	return errors.Join(all...)
+}
+
+// kernels says that the kernel makes and removes r by itself.
+func kernels(r *netlink.Route) bool {
+	return r.Protocol == unix.RTPROT_KERNEL || r.Protocol == unix.RTPROT_RA || r.Table == unix.RT_TABLE_LOCAL
+}
+
+// setNeighbours adds or changes the entries in want.
+func setNeighbours(links map[string]netlink.Link, want []api.Neighbour) error {
+	var all []error
+	for _, n := range want {
+		link, ok := links[n.Interface]
+		if !ok {
+			all = append(all, fmt.Errorf("add neighbour %s: no interface %s", n.Address, n.Interface))
+			continue
+		}
+		mac, err := net.ParseMAC(n.MAC)
+		if err == nil {
+			err = netlink.NeighSet(&netlink.Neigh{
+				LinkIndex: link.Attrs().Index, IP: n.Address.AsSlice(), HardwareAddr: mac, State: netlink.NUD_PERMANENT,
+			})
+		}
+		if err != nil {
+			all = append(all, fmt.Errorf("add neighbour %s: %w", n.Address, err))
+		}
+	}
+	return errors.Join(all...)
+}

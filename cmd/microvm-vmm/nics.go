@@ -1,0 +1,84 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/vmm/control"
+	"github.com/microvm/microvm/vmm/virtio"
+	virtionet "github.com/microvm/microvm/vmm/virtio/net"
+)
+
+// makeNICs makes the network devices, which are attached to nothing yet.
+func (d *devices) makeNICs(c *control.Config, log *logrus.Entry) error {
+	for i, n := range c.NICs {
+		mac, err := net.ParseMAC(n.MAC)
+		if err != nil || len(mac) != 6 {
+			return fmt.Errorf("network device %d: MAC %q is none of Ethernet", i, n.MAC)
+		}
+		d.nics = append(d.nics, virtionet.New(virtionet.Config{
+			MAC: [6]byte(mac), Tap: n.Tap,
+			Warn: func(err error) {
+				log.WithField("device", fmt.Sprintf("net%d", i)).WithError(err).Warn("network stands still")
+			},
+		}))
+	}
+	return nil
+}
+
+// guestDevices are those that both machines attach to the guest, in order.
+func (d *devices) guestDevices() []virtio.Device {
+	all := []virtio.Device{d.fs, d.vsock}
+	for _, n := range d.nics {
+		all = append(all, n)
+	}
+	return all
+}
+
+func (s service) nic(i int) (*virtionet.Device, error) {
+	if i < 0 || i >= len(s.devices.nics) {
+		return nil, fmt.Errorf("no network device %d: there are %d", i, len(s.devices.nics))
+	}
+	return s.devices.nics[i], nil
+}
+
+// attachNIC joins network device i to a copy of the file that came along.
+func (s service) attachNIC(i int, files []*os.File) error {
+	n, err := s.nic(i)
+	if err != nil {
+		return err
+	}
+	if len(files) != 1 {
+		return fmt.Errorf("attach network device %d: %d descriptors came along, want 1", i, len(files))
+	}
+	f, err := pollable(files[0])
+	if err != nil {
+		return fmt.Errorf("attach network device %d: %w", i, err)
+	}
+	return n.Attach(f)
+}
+
+func (s service) detachNIC(i int) error {
+	n, err := s.nic(i)
+	if err != nil {
+		return err
+	}
+	return n.Detach()
+}
+
+// pollable makes a copy of f that Go's poller takes.
+func pollable(f *os.File) (*os.File, error) {
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("copy descriptor: %w", err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("set descriptor non-blocking: %w", err)
+	}
+	return os.NewFile(uintptr(fd), "network"), nil
+}

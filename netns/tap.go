@@ -1,0 +1,107 @@
+package netns
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// tapPrefix starts the names of all taps; the rest is the index of the
+// interface that it stands in for.
+const tapPrefix = "microvm"
+
+// genModeNone is IN6_ADDR_GEN_MODE_NONE (linux/if_link.h).
+const genModeNone = 1
+
+// Tap is a tap in a namespace that gets all that an interface there receives,
+// and whose own frames leave by that interface. The namespace's own stack sees
+// nothing of it.
+type Tap struct {
+	file *os.File
+	cut  func() error
+}
+
+// NewTap puts a tap before the interface called name with the given index in
+// the calling thread's namespace.
+func NewTap(index int, name string) (_ *Tap, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("connect interface %s to a tap: %w", name, err)
+		}
+	}()
+	link, err := netlink.LinkByIndex(index)
+	if err != nil {
+		return nil, err
+	}
+	tapName := fmt.Sprint(tapPrefix, index)
+	f, err := openTap(tapName)
+	if err != nil {
+		return nil, err
+	}
+	cut, err := joinTap(tapName, link)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &Tap{file: f, cut: cut}, nil
+}
+
+// openTap makes a tap that is gone when the file and its copies are closed.
+func openTap(name string) (*os.File, error) {
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open /dev/net/tun: %w: is the tun module loaded?", err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	req, err := unix.NewIfreq(name)
+	if err == nil {
+		req.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, req)
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("make tap %s: %w", name, err)
+	}
+	return f, nil
+}
+
+func joinTap(name string, link netlink.Link) (cut func() error, err error) {
+	tap, err := netlink.LinkByName(name)
+	if err != nil {
+		return nil, fmt.Errorf("find tap %s: %w", name, err)
+	}
+	// Nobody talks to the tap itself. Without IPv6 it has no address anyway.
+	_ = netlink.LinkSetIP6AddrGenMode(tap, genModeNone)
+	if err := netlink.LinkSetMTU(tap, link.Attrs().MTU); err != nil {
+		return nil, fmt.Errorf("set MTU of tap: %w", err)
+	}
+	if err := netlink.LinkSetUp(tap); err != nil {
+		return nil, fmt.Errorf("bring tap up: %w", err)
+	}
+	return redirectBoth(link.Attrs().Index, tap.Attrs().Index)
+}
+
+// redirectBoth redirects each interface's arrivals to the other. Where the
+// kernel has tcx (6.6 and later), the redirection ends with this process,
+// however it ends; else it is a traffic-control filter, which cut removes.
+func redirectBoth(a, b int) (cut func() error, err error) {
+	cut, err = redirectTCX(a, b)
+	if err == nil {
+		return cut, nil
+	}
+	cut, terr := redirectTC(a, b)
+	if terr != nil {
+		return nil, fmt.Errorf("redirect frames: with tcx: %w; with traffic control: %w: are the modules sch_ingress, cls_matchall and act_mirred there?", err, terr)
+	}
+	return cut, nil
+}
+
+// File is the tap; it stays t's.
+func (t *Tap) File() *os.File { return t.file }
+
+// Close ends the redirection and the tap. It is to be called on a thread in the
+// tap's namespace.
+func (t *Tap) Close() error { return errors.Join(t.cut(), t.file.Close()) }

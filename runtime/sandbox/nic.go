@@ -1,0 +1,39 @@
+package sandbox
+
+import (
+	"context"
+	"os"
+
+	"github.com/microvm/microvm/agent/api"
+	"github.com/microvm/microvm/vmm/control"
+)
+
+// MaxNICs is how many network devices a machine of the given kind can have. QEMU
+// has room for eight devices on its machine type microvm, and others take four.
+func MaxNICs(machine string) int {
+	if machine == control.MachineSoftware {
+		return 4
+	}
+	return api.MaxNICs
+}
+
+// nics describes the network devices to the VM process.
+func nics(all []NIC) (described []control.NIC) {
+	for i, n := range all {
+		described = append(described, control.NIC{MAC: api.NICAddress(i).String(), Tap: n.Tap})
+	}
+	return described
+}
+
+// AttachNIC joins the guest's network device i to f, in place of anything that
+// it was joined to before. f stays the caller's, who may close it.
+func (vm *VM) AttachNIC(ctx context.Context, i int, f *os.File) error {
+	_, err := vm.request(ctx, control.Request{Op: control.OpAttachNIC, NIC: i}, f)
+	return err
+}
+
+// DetachNIC parts network device i from what it is joined to, which is closed.
+func (vm *VM) DetachNIC(ctx context.Context, i int) error {
+	_, err := vm.request(ctx, control.Request{Op: control.OpDetachNIC, NIC: i})
+	return err
+}

@@ -39,9 +39,9 @@ var notApplicable = map[string]boundary{
 // failure is a program that runc 1.1.5 was measured to fail.
 type failure struct {
 	why string
-	// chance says that runc passes it now and then: it depends on what is
-	// faster, the program or the container.
-	chance bool
+	// varies says that runc passes it now and then, as the program or the
+	// container is faster, or on some hosts.
+	varies bool
 	// ours is what microvm-runtime has to do.
 	ours outcome
 }
@@ -60,24 +60,24 @@ var runcFails = map[string]failure{
 	"delete":                         {why: "wants an error for the deletion of a created container, which runc deletes"},
 	"hooks":                          {why: "expects a text that its own hooks do not write"},
 	"hooks_stdin":                    {why: "expects the status created in prestart hooks; it is creating there"},
-	"killsig":                        {why: "sends the signal when the shell may not have set its trap", chance: true, ours: either},
+	"killsig":                        {why: "sends the signal when the shell may not have set its trap", varies: true, ours: either},
 	"linux_cgroups_blkio":            {why: "sets blkio.leaf_weight, which kernels since 5.0 do not have"},
 	"linux_cgroups_devices":          {why: "wants device rules listed as they were given; the kernel merges them"},
 	"linux_cgroups_memory":           {why: "sets limits of kernel memory, which runc leaves out as deprecated"},
 	"linux_cgroups_relative_blkio":   {why: "sets blkio.leaf_weight, which kernels since 5.0 do not have"},
 	"linux_cgroups_relative_devices": {why: "wants device rules listed as they were given; the kernel merges them"},
 	"linux_cgroups_relative_memory":  {why: "sets limits of kernel memory, which runc leaves out as deprecated"},
-	"linux_mount_label":              {why: "wants an SELinux context, without SELinux", ours: passes},
-	"linux_process_apparmor_profile": {why: "wants an AppArmor profile, without AppArmor", ours: passes},
-	"linux_rootfs_propagation":       {why: "asks for capabilities that not every host has", ours: passes},
+	"linux_mount_label":              {why: "wants an SELinux context, without SELinux", varies: true, ours: passes},
+	"linux_process_apparmor_profile": {why: "wants an AppArmor profile, without AppArmor", varies: true, ours: passes},
+	"linux_rootfs_propagation":       {why: "asks for capabilities that not every host has", varies: true, ours: passes},
 	"linux_seccomp":                  {why: "denies getcwd, which runc calls before the container's program"},
 	"misc_props":                     {why: "runs a program that it has not put into its bundle"},
-	"pidfile":                        {why: "sends a signal to a container whose program, true, has ended", chance: true, ours: either},
-	"poststart":                      {why: "wants the container's program to write before the hooks after its start do", chance: true, ours: either},
+	"pidfile":                        {why: "sends a signal to a container whose program, true, has ended", varies: true, ours: either},
+	"poststart":                      {why: "wants the container's program to write before the hooks after its start do", varies: true, ours: either},
 	"poststart_fail":                 {why: "wants a failing hook to be passed over", ours: passes},
 	"poststop_fail":                  {why: "wants a failing hook to be passed over", ours: passes},
 	"prestart":                       {why: "wants prestart hooks to run at the start; runc, as the specification now says, runs them at the creation"},
-	"process_capabilities":           {why: "asks for capabilities that not every host has", ours: passes},
+	"process_capabilities":           {why: "asks for capabilities that not every host has", varies: true, ours: passes},
 	"process_capabilities_fail":      {why: "wants an error for an unknown capability, of which runc warns"},
 	"process_rlimits":                {why: "looks at the limit of open files from Go, whose runtime raises it"},
 	"start":                          {why: "creates a container without a process, which runc refuses"},

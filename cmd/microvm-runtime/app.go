@@ -30,7 +30,8 @@ func run(args []string) int {
 	if err := markDescriptors(); err != nil {
 		return fail(err)
 	}
-	err := newApp().Run(args)
+	app := newApp()
+	err := app.Run(permute(app, args))
 	var code exitCode
 	if errors.As(err, &code) && code.err == nil {
 		return code.code

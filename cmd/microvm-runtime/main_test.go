@@ -55,7 +55,7 @@ func call(t *testing.T, args ...string) (string, error) {
 	var out bytes.Buffer
 	app := newApp()
 	app.Writer = &out
-	err := app.Run(append([]string{"microvm-runtime", "--root", filepath.Join(t.TempDir(), "state")}, args...))
+	err := app.Run(permute(app, append([]string{"microvm-runtime", "--root", filepath.Join(t.TempDir(), "state")}, args...)))
 	return out.String(), err
 }
 

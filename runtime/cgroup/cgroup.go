@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -87,6 +88,9 @@ func (c *Cgroup) Join() error {
 	if err := c.checkEmpty(); err != nil {
 		return err
 	}
+	if err := c.checkThawed(); err != nil {
+		return err
+	}
 	c.origin = origin(c.record.Paths)
 	err := c.manager.Apply(os.Getpid())
 	if err == nil {
@@ -106,6 +110,18 @@ func (c *Cgroup) checkEmpty() error {
 		if err == nil && len(pids) > 0 {
 			return fmt.Errorf("container's cgroup is not empty: %d process(es) found in %s", len(pids), dir)
 		}
+	}
+	return nil
+}
+
+// checkThawed refuses a cgroup in which nothing would run.
+func (c *Cgroup) checkThawed() error {
+	st, err := c.manager.GetFreezerState()
+	if err != nil {
+		return fmt.Errorf("look whether the cgroup is frozen: %w", classify(err))
+	}
+	if st == cgroups.Frozen {
+		return fmt.Errorf("container's cgroup unexpectedly frozen: thaw or remove %s", cmp.Or(c.manager.Path("freezer"), c.manager.Path("")))
 	}
 	return nil
 }

@@ -126,6 +126,38 @@ func TestJoinLimitLeaveRemove(t *testing.T) {
 	}
 }
 
+// A process that joined a frozen cgroup would never be heard of again.
+func TestFrozenCgroupIsRefused(t *testing.T) {
+	c, err := New("x", "/microvm-unit-test-frozen", false)
+	if errors.Is(err, ErrUnusable) {
+		t.Skipf("needs cgroups to write to: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, text := filepath.Join(c.manager.Path("freezer"), "freezer.state"), "FROZEN"
+	if cgroups.IsCgroup2UnifiedMode() {
+		file, text = filepath.Join(c.manager.Path(""), "cgroup.freeze"), "1"
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Skipf("needs cgroups to write to: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := os.Remove(filepath.Dir(file)); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.checkThawed(); err == nil || !strings.Contains(err.Error(), "unexpectedly frozen: thaw or remove "+filepath.Dir(file)) {
+		t.Fatal(err)
+	}
+	if err := c.Join(); err == nil {
+		t.Error("joined")
+	}
+}
+
 // TestLimitsAreIndependent asks the host's real cgroups for what they cannot
 // give, and for limits of controllers that are set before and after that.
 func TestLimitsAreIndependent(t *testing.T) {

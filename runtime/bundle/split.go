@@ -63,6 +63,7 @@ func (b *Bundle) Split(id string, stat Stat) (*Plan, error) {
 	if err := p.splitDevices(b, stat); err != nil {
 		return nil, err
 	}
+	p.noticeRealtime(b.Resources())
 	process := *b.Spec.Process
 	guest.Process = GuestProcess(&process)
 	guest.Annotations = guestAnnotations(b.Spec.Annotations)
@@ -99,6 +100,19 @@ func mountpoints(mounts []specs.Mount, files map[string]bool) []Mountpoint {
 		}
 	}
 	return points
+}
+
+// Made says that the mount point was missing, and is there now. The guest would
+// give a tmpfs the mode of a directory that it finds, but one that it has to
+// make the mode of /tmp.
+func (p *Plan) Made(at Mountpoint) {
+	for i := range p.Guest.Mounts {
+		m := &p.Guest.Mounts[i]
+		hasMode := func(o string) bool { return strings.HasPrefix(o, "mode=") }
+		if m.Type == "tmpfs" && filepath.Clean(m.Destination) == at.Path && !slices.ContainsFunc(m.Options, hasMode) {
+			m.Options = append(slices.Clone(m.Options), "mode=1777")
+		}
+	}
 }
 
 func guestAnnotations(all map[string]string) map[string]string {

@@ -25,7 +25,7 @@ func (e *Engine) Blueprint(id, dir, prefix string) (*Blueprint, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := makeMountpoints(d.bundle.Rootfs(), d.plan.Mountpoints); err != nil {
+	if err := makeMountpoints(d.bundle.Rootfs(), d.plan); err != nil {
 		return nil, err
 	}
 	d.plan.Prefix(prefix)

@@ -196,27 +196,39 @@ func TestMountpoints(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for link, target := range map[string]string{"lib": "usr/lib", "escape": dir + "/outside", "up": "../outside"} {
+	for link, target := range map[string]string{
+		"lib": "usr/lib", "escape": dir + "/outside", "up": "../outside", "usr/hosts": "../run/jump/deep/hosts", "loop": "loop",
+	} {
 		if err := os.Symlink(target, filepath.Join(root, link)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	points := []bundle.Mountpoint{{Path: "/proc"}, {Path: "/a/b/c"}, {Path: "/etc/hosts", File: true}, {Path: "/lib/x"}, {Path: "/"}}
+	if err := os.Mkdir(filepath.Join(root, "run"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/srv", filepath.Join(root, "run/jump")); err != nil {
+		t.Fatal(err)
+	}
+	plan := &bundle.Plan{Guest: &specs.Spec{}, Mountpoints: []bundle.Mountpoint{
+		{Path: "/proc"}, {Path: "/a/b/c"}, {Path: "/etc/hosts", File: true}, {Path: "/lib/x"}, {Path: "/"},
+		{Path: "/escape/x"}, {Path: "/up/x"}, {Path: "/usr/hosts", File: true},
+	}}
 	for range 2 { // what is there already is no error
-		if err := makeMountpoints(root, points); err != nil {
+		if err := makeMountpoints(root, plan); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for path, dir := range map[string]bool{"proc": true, "a/b/c": true, "etc/hosts": false, "usr/lib/x": true} {
+	for path, dir := range map[string]bool{
+		"proc": true, "a/b/c": true, "etc/hosts": false, "usr/lib/x": true,
+		// Inside the root, these links lead to what did not exist.
+		dir + "/outside/x": true, "outside/x": true, "srv/deep/hosts": false,
+	} {
 		if st, err := os.Lstat(filepath.Join(root, path)); err != nil || st.IsDir() != dir {
 			t.Errorf("%s: %v %v", path, st, err)
 		}
 	}
-	for _, path := range []string{"/escape/x", "/up/x"} {
-		// Inside the root, these links point nowhere.
-		if err := makeMountpoints(root, []bundle.Mountpoint{{Path: path}}); err == nil {
-			t.Errorf("%s was made", path)
-		}
+	if err := makeMountpoints(root, &bundle.Plan{Mountpoints: []bundle.Mountpoint{{Path: "/loop/x"}}}); !errors.Is(err, unix.ELOOP) {
+		t.Errorf("a loop: %v", err)
 	}
 	if left, _ := os.ReadDir(dir + "/outside"); len(left) != 0 {
 		t.Errorf("made outside of the root: %v", left)
@@ -329,5 +341,28 @@ func TestListSkipsWhatIsIncomplete(t *testing.T) {
 	all, err := e.List()
 	if len(all) != 1 || all[0].ID != "a" || all[0].Status != specs.StateRunning || err == nil || !strings.Contains(err.Error(), "broken") {
 		t.Errorf("%+v %v", all, err)
+	}
+}
+
+// A tmpfs is for everybody unless the directory below it is not.
+func TestModeOfATmpfsWhoseDirectoryWasMissing(t *testing.T) {
+	root := t.TempDir()
+	if err := os.Mkdir(filepath.Join(root, "there"), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	tmpfs := func(path string, options ...string) specs.Mount {
+		return specs.Mount{Type: "tmpfs", Destination: path, Options: options}
+	}
+	plan := &bundle.Plan{
+		Guest:       &specs.Spec{Mounts: []specs.Mount{tmpfs("/there"), tmpfs("/new", "nodev"), tmpfs("/mine", "mode=700"), {Type: "proc", Destination: "/proc"}}},
+		Mountpoints: []bundle.Mountpoint{{Path: "/there"}, {Path: "/new"}, {Path: "/mine"}, {Path: "/proc"}},
+	}
+	if err := makeMountpoints(root, plan); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"", "nodev,mode=1777", "mode=700", ""} {
+		if got := strings.Join(plan.Guest.Mounts[i].Options, ","); got != want {
+			t.Errorf("%s: %q, want %q", plan.Guest.Mounts[i].Destination, got, want)
+		}
 	}
 }

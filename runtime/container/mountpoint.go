@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -13,51 +13,98 @@ import (
 	"github.com/microvm/microvm/runtime/bundle"
 )
 
-// makeMountpoints makes what is missing of points in the root file system. No
-// symbolic link leads out of it.
-func makeMountpoints(rootfs string, points []bundle.Mountpoint) error {
+// makeMountpoints makes what is missing of the plan's mount points in the root
+// file system, and tells the plan. No symbolic link leads out of it.
+func makeMountpoints(rootfs string, plan *bundle.Plan) error {
 	root, err := os.OpenFile(rootfs, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return fmt.Errorf("open root file system: %w", err)
 	}
 	defer root.Close()
-	for _, p := range points {
-		if err := makeMountpoint(root, p); err != nil {
+	for _, p := range plan.Mountpoints {
+		made, err := makeMountpoint(root, p)
+		if err != nil {
 			return fmt.Errorf("make mount point %s: %w", p.Path, err)
 		}
+		if made {
+			plan.Made(p)
+		}
 	}
 	return nil
 }
 
-func makeMountpoint(root *os.File, p bundle.Mountpoint) error {
-	parts := strings.Split(strings.Trim(filepath.Clean(p.Path), "/"), "/")
-	for i := range parts {
-		path := strings.Join(parts[:i+1], "/")
-		f, err := anchor.OpenIn(root, path)
-		if errors.Is(err, unix.ENOENT) {
-			err = makeIn(root, strings.Join(parts[:i], "/"), parts[i], p.File && i == len(parts)-1)
+// mostLinks is how many dangling links may be in a row, as for the kernel.
+const mostLinks = 40
+
+// makeMountpoint tells whether p was missing. Where links lead to what does not
+// exist, that is made: images have such ones for files that engines bind.
+func makeMountpoint(root *os.File, p bundle.Mountpoint) (made bool, err error) {
+	path := p.Path
+	for range mostLinks {
+		var end string
+		if made, end, err = makePath(root, path, p.File); err != nil || end == "" {
+			return made, err
 		}
-		if err != nil {
-			return err
-		}
-		if f != nil {
+		path = end
+	}
+	return false, unix.ELOOP
+}
+
+// makePath makes what is missing of path. If a dangling link is in the way, it
+// returns the path with the link's target instead of the link.
+func makePath(root *os.File, path string, file bool) (made bool, next string, err error) {
+	parts := slices.DeleteFunc(strings.Split(path, "/"), func(s string) bool { return s == "" || s == "." })
+	for i, name := range parts {
+		f, err := anchor.OpenIn(root, strings.Join(parts[:i+1], "/"))
+		if err == nil {
 			f.Close()
+			continue
 		}
+		if !errors.Is(err, unix.ENOENT) {
+			return false, "", err
+		}
+		last := i == len(parts)-1
+		target, err := makeIn(root, strings.Join(parts[:i], "/"), name, file && last)
+		if err != nil {
+			return false, "", err
+		}
+		if target != "" {
+			return false, target + "/" + strings.Join(parts[i+1:], "/"), nil
+		}
+		made = last
 	}
-	return nil
+	return made, "", nil
 }
 
-// makeIn makes a directory or file called name in the directory dir of root.
-func makeIn(root *os.File, dir, name string, file bool) error {
+// makeIn makes a directory or file called name in the directory dir of root. If
+// it is a link, it returns the link's target as a path in root.
+func makeIn(root *os.File, dir, name string, file bool) (target string, err error) {
 	parent, err := anchor.OpenIn(root, dir)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer parent.Close()
-	if !file {
-		return unix.Mkdirat(int(parent.Fd()), name, 0o755)
+	if file {
+		err = makeFile(int(parent.Fd()), name)
+	} else {
+		err = unix.Mkdirat(int(parent.Fd()), name, 0o755)
 	}
-	fd, err := unix.Openat(int(parent.Fd()), name, unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_WRONLY|unix.O_CLOEXEC, 0o644)
+	if !errors.Is(err, unix.EEXIST) {
+		return "", err
+	}
+	buf := make([]byte, unix.PathMax)
+	n, lerr := unix.Readlinkat(int(parent.Fd()), name, buf)
+	if lerr != nil || n == 0 {
+		return "", err
+	}
+	if target = string(buf[:n]); target[0] != '/' {
+		target = dir + "/" + target
+	}
+	return target, nil
+}
+
+func makeFile(dir int, name string) error {
+	fd, err := unix.Openat(dir, name, unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_WRONLY|unix.O_CLOEXEC, 0o644)
 	if err != nil {
 		return err
 	}

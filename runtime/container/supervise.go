@@ -130,7 +130,7 @@ func unprivileged(err error) error {
 
 // launch starts the VM process.
 func (s *supervisor) launch(context.Context) (err error) {
-	if err := makeMountpoints(s.design.bundle.Rootfs(), s.design.plan.Mountpoints); err != nil {
+	if err := makeMountpoints(s.design.bundle.Rootfs(), s.design.plan); err != nil {
 		return err
 	}
 	s.design.machine.Timeline = s.timeline
@@ -187,8 +187,7 @@ func (s *supervisor) start(ctx context.Context) error {
 		return s.explain(err)
 	}
 	s.timeline.Mark(sandbox.StageStarted)
-	s.engine.runPoststart(ctx, &s.state)
-	return nil
+	return runPoststart(ctx, &s.state)
 }
 
 // explain finds the cause of a call's failure: often the machine's end.

@@ -103,6 +103,30 @@ func TestReadOnlyRoot(t *testing.T) {
 	}
 }
 
+// TestMountpointsInAReadOnlyRoot mounts where nothing is yet: over links of the
+// image whose targets are missing, and a tmpfs that everybody may write to.
+func TestMountpointsInAReadOnlyRoot(t *testing.T) {
+	s := newSite(t)
+	host := hostTree(t, map[string]string{"hosts": "text"})
+	b := s.bundle(sh("cat /etc/hosts /run/own/hosts; stat -c %a /scratch /tmp; touch /scratch/x"), func(spec *specs.Spec) {
+		spec.Root.Readonly = true
+		spec.Process.User.UID = 1000
+		spec.Mounts = append(spec.Mounts, bind(host+"/hosts", "/etc/hosts"),
+			specs.Mount{Type: "tmpfs", Source: "tmpfs", Destination: "/scratch"}, specs.Mount{Type: "tmpfs", Source: "tmpfs", Destination: "/tmp"})
+	})
+	for link, target := range map[string]string{"etc/hosts": "../jump/hosts", "jump": "/run/own"} {
+		if err := os.Symlink(target, b.rootfs(link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(b.rootfs("tmp"), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.output(b); got != "texttext1777\n750\n" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestMounts(t *testing.T) {
 	s := newSite(t)
 	host := t.TempDir()

@@ -30,9 +30,9 @@ func (s *supervisor) runCreateHooks(ctx context.Context) error {
 }
 
 // runPoststart runs the hooks that follow the start of a container's process.
-// They can't fail the start any more.
-func (e *Engine) runPoststart(ctx context.Context, s *state.State) {
-	hooks.RunAll(ctx, s.Hooks, hooks.Poststart, ociState(s, specs.StateRunning), e.warnHook(s.ID))
+// After an error the caller has to stop the container.
+func runPoststart(ctx context.Context, s *state.State) error {
+	return hooks.Run(ctx, s.Hooks, hooks.Poststart, ociState(s, specs.StateRunning))
 }
 
 // runPoststop runs the hooks that follow a container's removal.

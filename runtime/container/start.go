@@ -2,15 +2,28 @@ package container
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/microvm/microvm/agent/api"
 	"github.com/microvm/microvm/runtime/state"
 )
 
-// Start lets a created container's process run.
+// Start lets a created container's process run. If a hook fails afterwards, the
+// container is stopped, and Start fails.
 func (e *Engine) Start(ctx context.Context, id string) error {
-	return e.locked(id, verbStart, func(d *state.Dir, s *state.State) error { return e.start(ctx, d, s) })
+	var started *state.State
+	err := e.locked(id, verbStart, func(d *state.Dir, s *state.State) error {
+		started = s
+		return e.start(ctx, d, s)
+	})
+	if err != nil {
+		return err
+	}
+	if err := runPoststart(ctx, started); err != nil {
+		return errors.Join(err, e.endPolitely(ctx, started))
+	}
+	return nil
 }
 
 // start records the new status first: a process that runs while the state says
@@ -33,6 +46,5 @@ func (e *Engine) start(ctx context.Context, d *state.Dir, s *state.State) error 
 		}
 		return agentError(err)
 	}
-	e.runPoststart(ctx, s)
 	return nil
 }

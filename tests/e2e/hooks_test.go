@@ -29,8 +29,8 @@ func TestHooksInOrderAndPlace(t *testing.T) {
 		CreateRuntime:   []specs.Hook{hostHook("createRuntime", log)},
 		CreateContainer: []specs.Hook{hostHook("createContainer", log)},
 		StartContainer:  []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "cat > /hook; uname -r >> /hook"}}},
-		Poststart:       []specs.Hook{{Path: "/bin/false"}, hostHook("poststart", log)},
-		Poststop:        []specs.Hook{hostHook("poststop", log)},
+		Poststart:       []specs.Hook{hostHook("poststart", log)},
+		Poststop:        []specs.Hook{{Path: "/bin/false"}, hostHook("poststop", log)},
 	}
 	b.write(t)
 	id := s.name()
@@ -80,6 +80,39 @@ func TestHookThatFailsEndsCreate(t *testing.T) {
 	}
 	if got := read(t, log); !strings.HasPrefix(got, "poststop stopped") {
 		t.Errorf("poststop: %q", got)
+	}
+}
+
+// A container whose poststart hook fails is stopped (runtime-spec, Lifecycle, 9).
+func TestPoststartHookThatFailsStopsTheContainer(t *testing.T) {
+	s := newSite(t)
+	log := filepath.Join(s.dir, "log")
+	b := s.bundle(sh("sleep 1000"))
+	b.spec.Hooks = &specs.Hooks{
+		Poststart: []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", "echo no way >&2; exit 3"}}, hostHook("never", log)},
+		Poststop:  []specs.Hook{hostHook("poststop", log)},
+	}
+	b.write(t)
+	refused := func(o outcome) {
+		t.Helper()
+		if o.code != 1 || !strings.Contains(o.stderr, "error running poststart hook #0") || !strings.Contains(o.stderr, "no way") {
+			t.Error(o)
+		}
+	}
+	id := s.name()
+	pid := s.launch(filepath.Join(b.dir, "stdout"), "create", "--bundle", b.dir, "--pid-file", filepath.Join(b.dir, "pid"), id)
+	refused(s.command("start", id).run())
+	if st := s.state(id); st.Status != specs.StateStopped {
+		t.Errorf("after start: %s", st.Status)
+	}
+	if code := waitPid(t, pid); code != 137 {
+		t.Errorf("exit code %d", code)
+	}
+	s.command("delete", id).mustRun()
+	refused(s.runBundle(b))
+	refused(s.command("run", "--detach", "--bundle", b.dir, s.name()).run())
+	if got := strings.Count(read(t, log), "poststop stopped"); got != 3 || strings.Contains(read(t, log), "never") {
+		t.Errorf("hooks: %s", read(t, log))
 	}
 }
 

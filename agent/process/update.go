@@ -70,8 +70,12 @@ func mergeCPU(to *cgroups.Resources, c *specs.LinuxCPU) {
 	if c.Burst != nil {
 		to.CpuBurst = c.Burst
 	}
-	if c.Idle != nil {
-		to.CPUIdle = c.Idle
+	if c.Idle == nil {
+		return
+	}
+	to.CPUIdle = c.Idle
+	if c.Shares == nil {
+		to.CpuShares, to.CpuWeight = 0, 0 // an idle cgroup takes no weight
 	}
 }
 

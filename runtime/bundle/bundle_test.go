@@ -292,7 +292,7 @@ func TestHostDevicesStayOnTheHost(t *testing.T) {
 		BlockIO: &specs.LinuxBlockIO{Weight: &weight, ThrottleReadBpsDevice: make([]specs.LinuxThrottleDevice, 1)},
 	}
 	g := GuestResources(r)
-	if g.CPU.Cpus != "" || g.CPU.Mems != "" || *g.BlockIO.Weight != weight || g.BlockIO.ThrottleReadBpsDevice != nil {
+	if g.CPU.Cpus != "" || g.CPU.Mems != "" || g.BlockIO != nil {
 		t.Errorf("%+v %+v", g.CPU, g.BlockIO)
 	}
 	if r.CPU.Cpus != "3" || len(r.BlockIO.ThrottleReadBpsDevice) != 1 {

@@ -47,8 +47,8 @@ func guestNamespaces(l *specs.Linux) []specs.LinuxNamespace {
 	return kept
 }
 
-// GuestResources leaves out what names the host's CPUs, memory nodes and block
-// devices: that limits the machine, on the host.
+// GuestResources leaves out what names the host's CPUs and memory nodes, and
+// block I/O, of which a guest has none: that limits the machine, on the host.
 func GuestResources(r *specs.LinuxResources) *specs.LinuxResources {
 	if r == nil {
 		return nil
@@ -59,10 +59,16 @@ func GuestResources(r *specs.LinuxResources) *specs.LinuxResources {
 		cpu.Cpus, cpu.Mems = "", ""
 		g.CPU = &cpu
 	}
-	if r.BlockIO != nil {
-		g.BlockIO = &specs.LinuxBlockIO{Weight: r.BlockIO.Weight, LeafWeight: r.BlockIO.LeafWeight}
-	}
+	g.BlockIO = nil
 	return &g
+}
+
+// noticeRealtime tells about limits that neither side can set: the guest has
+// cgroup v2, and the threads of a machine are not real-time ones.
+func (p *Plan) noticeRealtime(r *specs.LinuxResources) {
+	if r != nil && r.CPU != nil && (r.CPU.RealtimeRuntime != nil || r.CPU.RealtimePeriod != nil) {
+		p.notice("linux.resources.cpu.realtimeRuntime and realtimePeriod: without effect, the guest's kernel has no limits of real-time scheduling")
+	}
 }
 
 // Size is what a container asks of its machine; 0 means that it doesn't say.

@@ -48,6 +48,9 @@ func checkUpdate(s *state.State, r *specs.LinuxResources) error {
 			return fmt.Errorf("update memory limit of container %s: %d bytes are more than the %d that its machine, which was started with %d, can give: make the container anew with a higher limit or the annotation io.microvm.memory", s.ID, *m.Limit, most, s.Memory)
 		}
 	}
+	if c := r.CPU; c != nil && (c.RealtimeRuntime != nil || c.RealtimePeriod != nil) {
+		return errors.New("update: cpu.realtimeRuntime and cpu.realtimePeriod: the guest's kernel has no limits of real-time scheduling")
+	}
 	if r.Devices != nil {
 		return errors.New("update: device rules cannot be changed while a container runs")
 	}

@@ -62,7 +62,8 @@ func TestUpdate(t *testing.T) {
 	s := newSite(t)
 	limit := int64(64 << 20)
 	b := s.bundle(sh("sleep 1000"), func(spec *specs.Spec) {
-		spec.Linux.Resources = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}}
+		weight := uint16(500)
+		spec.Linux.Resources = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}, BlockIO: &specs.LinuxBlockIO{Weight: &weight}}
 	})
 	id, _, _ := s.detached(b)
 	values := func() string {
@@ -75,6 +76,17 @@ func TestUpdate(t *testing.T) {
 	o := s.command("update", "--resources", "-", id).input(strings.NewReader(`{"cpu": {"shares": 2048}, "memory": {"reservation": 1048576}}`)).run()
 	if got := values(); o.code != 0 || !strings.HasPrefix(got, "83886080\n50000 100000\n20\n") || strings.HasSuffix(got, "\n100\n") {
 		t.Errorf("after a file: %v, %q", o, got)
+	}
+	// Options may come last. An idle cgroup has no weight, block I/O and
+	// real-time scheduling are not the guest's.
+	s.command("update", id, "--cpu-idle", "1", "--blkio-weight", "300").mustRun()
+	if got := s.command("exec", id, "cat", "/sys/fs/cgroup/cpu.idle").mustRun(); got != "1\n" {
+		t.Errorf("cpu.idle: %q", got)
+	}
+	s.command("update", "--cpu-idle", "0", id).mustRun()
+	o = s.command("update", "--resources", "-", id).input(strings.NewReader(`{"cpu": {"realtimeRuntime": 1}}`)).run()
+	if o.code == 0 || !strings.Contains(o.stderr, "cpu.realtimeRuntime") {
+		t.Errorf("real-time limits: %v", o)
 	}
 	if o := s.command("update", "--memory", "100G", id).run(); o.code == 0 || !strings.Contains(o.stderr, "107374182400 bytes are more than the") {
 		t.Errorf("more than the machine has: %v", o)

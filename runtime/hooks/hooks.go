@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"time"
 
@@ -96,7 +97,7 @@ func each(ctx context.Context, h *specs.Hooks, k Kind, s specs.State, goOn func(
 		return
 	}
 	for i, hook := range all {
-		if err := run(ctx, hook, state); err != nil && !goOn(fmt.Errorf("error running %s hook #%d: %w", k, i, err)) {
+		if err := run(ctx, hook, s.Bundle, state); err != nil && !goOn(fmt.Errorf("error running %s hook #%d: %w", k, i, err)) {
 			return
 		}
 	}
@@ -108,7 +109,9 @@ const leftovers = time.Second
 // maxOutput bounds what an error quotes of a hook's output, in bytes.
 const maxOutput = 4096
 
-func run(ctx context.Context, hook specs.Hook, state []byte) error {
+// run calls a hook in the directory dir, or if there is none any more in the
+// root: runc's hooks run in the bundle.
+func run(ctx context.Context, hook specs.Hook, dir string, state []byte) error {
 	if hook.Timeout != nil {
 		var cancel context.CancelFunc
 		limit := time.Duration(*hook.Timeout) * time.Second
@@ -123,7 +126,9 @@ func run(ctx context.Context, hook specs.Hook, state []byte) error {
 	if cmd.Env == nil {
 		cmd.Env = []string{} // nil would be this process's
 	}
-	cmd.Dir = "/"
+	if cmd.Dir = dir; !isDir(dir) {
+		cmd.Dir = "/"
+	}
 	cmd.Stdin = bytes.NewReader(state)
 	cmd.WaitDelay = leftovers
 	var stdout, stderr bytes.Buffer
@@ -136,6 +141,11 @@ func run(ctx context.Context, hook specs.Hook, state []byte) error {
 		return fmt.Errorf("%s: %w", hook.Path, context.Cause(ctx))
 	}
 	return fmt.Errorf("%s: %w, stdout: %s, stderr: %s", hook.Path, err, tail(stdout.Bytes()), tail(stderr.Bytes()))
+}
+
+func isDir(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.IsDir()
 }
 
 func tail(p []byte) []byte { return p[max(0, len(p)-maxOutput):] }

@@ -41,6 +41,13 @@ func TestHooksGetStateArgumentsAndEnvironment(t *testing.T) {
 	if rest != "2\ny /\n" {
 		t.Errorf("environment and directory: %q", rest)
 	}
+	bundle := t.TempDir()
+	if err := Run(t.Context(), h, CreateRuntime, specs.State{Bundle: bundle}); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := os.ReadFile(out); err != nil || !strings.HasSuffix(string(data), "\ny "+bundle+"\n") {
+		t.Errorf("directory: %s %v", data, err)
+	}
 }
 
 func TestFirstFailureEndsRun(t *testing.T) {

@@ -40,9 +40,20 @@ func OpenStream(conn io.Writer, id string) error {
 // StreamURL is how requests refer to the stream id.
 func StreamURL(id string) string { return streamScheme + id }
 
-// ParseStreamURL is the inverse of [StreamURL].
+// plainNewlines ends the URL of a terminal's output that has no carriage
+// returns before newlines.
+const plainNewlines = "?newlines=plain"
+
+// PlainStreamURL is StreamURL for the output of a terminal without carriage
+// returns before newlines: the terminal that shows it adds them.
+func PlainStreamURL(id string) string { return StreamURL(id) + plainNewlines }
+
+// HasPlainNewlines tells whether url is of [PlainStreamURL].
+func HasPlainNewlines(url string) bool { return strings.HasSuffix(url, plainNewlines) }
+
+// ParseStreamURL is the inverse of [StreamURL] and [PlainStreamURL].
 func ParseStreamURL(url string) (id string, err error) {
-	id, ok := strings.CutPrefix(url, streamScheme)
+	id, ok := strings.CutPrefix(strings.TrimSuffix(url, plainNewlines), streamScheme)
 	if !ok || !validStreamID(id) {
 		return "", fmt.Errorf("parse stream url %q: %w", url, ErrStreamID)
 	}

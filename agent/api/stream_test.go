@@ -23,6 +23,17 @@ func TestStreamRoundTrip(t *testing.T) {
 	}
 }
 
+func TestStreamURLs(t *testing.T) {
+	for url, plain := range map[string]bool{StreamURL("a"): false, PlainStreamURL("a"): true} {
+		if id, err := ParseStreamURL(url); id != "a" || err != nil || HasPlainNewlines(url) != plain {
+			t.Errorf("%s: %q %v", url, id, err)
+		}
+	}
+	if _, err := ParseStreamURL(StreamURL("a?newlines=odd")); !errors.Is(err, ErrStreamID) {
+		t.Error(err)
+	}
+}
+
 func TestStreamRefused(t *testing.T) {
 	long := strings.Repeat("x", MaxStreamID+1)
 	for _, id := range []string{"", "a b", "a/b", "ä", "a\n", long} {

@@ -47,6 +47,11 @@ func (s *consoleSocket) receive() (*os.File, error) {
 // console takes over the master of the process's terminal. Nothing flows before
 // start.
 func (p *plumbing) console(master *os.File) error {
+	if p.plain {
+		if err := setPlainNewlines(master); err != nil {
+			return err
+		}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.master = master
@@ -55,6 +60,26 @@ func (p *plumbing) console(master *os.File) error {
 	}
 	p.outputs = append(p.outputs, &output{src: master, dst: p.stdout})
 	return p.applySize()
+}
+
+// setPlainNewlines keeps a terminal from putting carriage returns before
+// newlines.
+func setPlainNewlines(master *os.File) error {
+	raw, err := master.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("set mode of terminal: %w", err)
+	}
+	cerr := raw.Control(func(fd uintptr) {
+		var mode *unix.Termios
+		if mode, err = unix.IoctlGetTermios(int(fd), unix.TCGETS); err == nil {
+			mode.Oflag &^= unix.ONLCR
+			err = unix.IoctlSetTermios(int(fd), unix.TCSETS, mode)
+		}
+	})
+	if err := errors.Join(err, cerr); err != nil {
+		return fmt.Errorf("set mode of terminal: %w", err)
+	}
+	return nil
 }
 
 // resize sets the terminal's size in characters, now or when there is one.

@@ -390,6 +390,20 @@ func TestTerminal(t *testing.T) {
 	}
 }
 
+// A terminal whose output may go to a file.
+func TestTerminalWithPlainNewlines(t *testing.T) {
+	w := newWorld(t)
+	s := w.open(true)
+	s.Stdout += strings.TrimPrefix(api.PlainStreamURL("x"), api.StreamURL("x"))
+	spec := w.spec("sh", "-c", "tty && echo got it; printf 'a\\r\\n'")
+	spec.Process.Terminal = true
+	w.create("c", spec, s.Stdio)
+	w.start("c", "")
+	if got, want := readAll(t, s.out), "/dev/pts/0\ngot it\na\r\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestExecTerminal(t *testing.T) {
 	w := newWorld(t)
 	w.sleeper("c")

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/agent/api"
 )
 
 // Stdio names a process's standard streams by their URLs; an empty one is
@@ -23,6 +25,7 @@ type Stdio struct {
 // others may come any time after connect.
 type plumbing struct {
 	terminal              bool
+	plain                 bool   // the terminal writes newlines as they are
 	stdin, stdout, stderr Stream // nil where the process has /dev/null
 	wg                    sync.WaitGroup
 
@@ -38,7 +41,7 @@ func (s *Streams) connect(ctx context.Context, stdio Stdio) (*plumbing, error) {
 	if stdio.Terminal && stdio.Stderr != "" {
 		return nil, fail(ErrInvalid, "a terminal has no stderr stream")
 	}
-	p := &plumbing{terminal: stdio.Terminal}
+	p := &plumbing{terminal: stdio.Terminal, plain: api.HasPlainNewlines(stdio.Stdout)}
 	for _, c := range []struct {
 		url    string
 		stream *Stream

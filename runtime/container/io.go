@@ -60,7 +60,7 @@ func openStreams(ctx context.Context, dial dialer, r ioRequest) (*streams, error
 		err = s.openTerminal(r)
 	}
 	if err == nil {
-		err = s.connect(ctx, dial, r.terminal)
+		err = s.connect(ctx, dial, r)
 	}
 	if err != nil {
 		s.Close()
@@ -91,19 +91,21 @@ func (s *streams) openTerminal(r ioRequest) (err error) {
 	return stdio.SendTerminal(r.consoleSocket, master)
 }
 
-// connect opens the streams, all at once, and names them.
-func (s *streams) connect(ctx context.Context, dial dialer, terminal bool) error {
+// connect opens the streams, all at once, and names them. A terminal of the
+// caller's treats newlines itself, so that there are no carriage returns in a
+// file or pipe that its output goes to.
+func (s *streams) connect(ctx context.Context, dial dialer, r ioRequest) error {
 	var unique [8]byte
 	// crypto/rand never fails.
 	_, _ = rand.Read(unique[:])
 	urls := []*string{&s.stdin, &s.stdout, &s.stderr}
-	if terminal {
+	if r.terminal {
 		urls = urls[:2]
 	}
 	conns, errs := make([]*net.UnixConn, len(urls)), make([]error, len(urls))
 	var wg sync.WaitGroup
 	for i, url := range urls {
-		id := fmt.Sprintf("%s-%d", hex.EncodeToString(unique[:]), i)
+		id := streamID(unique, i)
 		*url = api.StreamURL(id)
 		wg.Go(func() { conns[i], errs[i] = openStream(ctx, dial, id) })
 	}
@@ -113,7 +115,14 @@ func (s *streams) connect(ctx context.Context, dial dialer, terminal bool) error
 			s.conns = append(s.conns, c)
 		}
 	}
+	if r.terminal && r.consoleSocket == "" {
+		s.stdout = api.PlainStreamURL(streamID(unique, 1))
+	}
 	return errors.Join(errs...)
+}
+
+func streamID(unique [8]byte, i int) string {
+	return fmt.Sprintf("%s-%d", hex.EncodeToString(unique[:]), i)
 }
 
 func openStream(ctx context.Context, dial dialer, id string) (*net.UnixConn, error) {
@@ -129,11 +138,11 @@ func openStream(ctx context.Context, dial dialer, id string) (*net.UnixConn, err
 }
 
 // flow lets the bytes flow; the process exists in the guest. The terminal of
-// the caller becomes raw.
+// the caller becomes raw, but for its output.
 func (s *streams) flow(own bool) error {
 	fds := [3]int{0, 1, 2} // the standard streams
 	if s.terminal != nil && own {
-		if err := s.terminal.Raw(); err != nil {
+		if err := s.terminal.RawInput(); err != nil {
 			return err
 		}
 	} else if s.terminal != nil {

@@ -34,12 +34,20 @@ func (t *Terminal) FD() int { return int(t.f.Fd()) }
 
 // Raw makes the terminal pass every byte on as it is: the guest's terminal
 // does all editing and signals. Restore undoes it.
-func (t *Terminal) Raw() error {
+func (t *Terminal) Raw() error { return t.setRaw(0) }
+
+// RawInput is Raw for what is typed: what is shown is treated as before, a
+// newline gets its carriage return here.
+func (t *Terminal) RawInput() error { return t.setRaw(unix.OPOST) }
+
+// setRaw makes the terminal raw but for the output flags keep.
+func (t *Terminal) setRaw(keep uint32) error {
 	old, err := unix.IoctlGetTermios(t.FD(), unix.TCGETS)
 	if err != nil {
 		return fmt.Errorf("make terminal raw: %w", err)
 	}
 	raw := rawMode(*old)
+	raw.Oflag |= old.Oflag & keep
 	if err := unix.IoctlSetTermios(t.FD(), unix.TCSETS, &raw); err != nil {
 		return fmt.Errorf("make terminal raw: %w", err)
 	}

@@ -16,6 +16,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/runtime/stdio"
 )
 
 func TestStdinToStdoutIsExact(t *testing.T) {
@@ -193,6 +195,81 @@ while :; do read line || continue; echo "line: $line"; [ "$line" = end ] && exit
 	expect(t, master, "line: end")
 	if code := waitPid(t, readPid(t, pidFile)); code != 3 {
 		t.Errorf("exit code %d, want 3", code)
+	}
+}
+
+// TestForegroundTerminal shows a container's terminal on one of the caller's,
+// and writes the output of another into a pipe: without carriage returns.
+func TestForegroundTerminal(t *testing.T) {
+	s := newSite(t)
+	b := s.bundle(sh("tty >/dev/null && echo is a terminal; read x; echo got $x; exit 3"), withTerminal)
+	typed, terminal := openTerminal(t)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	for _, c := range []struct {
+		stdout  *os.File
+		shown   *master
+		newline string
+	}{{terminal, typed, "\r\n"}, {w, &master{File: r}, "\n"}} {
+		cmd := s.command("run", "--bundle", b.dir, s.name()).exec(t.Context())
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = terminal, c.stdout, terminal
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		expect(t, c.shown, "is a terminal"+c.newline)
+		fmt.Fprint(typed, "input\r")
+		expect(t, c.shown, "input"+c.newline)
+		expect(t, c.shown, "got input"+c.newline)
+		_ = cmd.Wait() // the code is looked at below
+		if code := cmd.ProcessState.ExitCode(); code != 3 {
+			t.Errorf("exit code %d", code)
+		}
+	}
+	w.Close()
+}
+
+// openTerminal makes a terminal in the mode that people's terminals have: its
+// master, and itself.
+func openTerminal(t *testing.T) (typed *master, terminal *os.File) {
+	t.Helper()
+	near, far, err := stdio.NewPTY()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cook(t, far.FD())
+	dup := func(fd int, nonblock bool) *os.File {
+		fd, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		if err == nil {
+			err = unix.SetNonblock(fd, nonblock)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := os.NewFile(uintptr(fd), "terminal")
+		t.Cleanup(func() { f.Close() })
+		return f
+	}
+	typed, terminal = &master{File: dup(int(near.Fd()), true)}, dup(far.FD(), false) // deadlines need the first
+	near.Close()
+	far.Close()
+	return typed, terminal
+}
+
+// cook gives a terminal the mode that people's terminals have.
+func cook(t *testing.T, fd int) {
+	t.Helper()
+	mode, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mode.Iflag |= unix.ICRNL
+	mode.Oflag |= unix.OPOST | unix.ONLCR
+	mode.Lflag |= unix.ICANON | unix.ISIG
+	if err := unix.IoctlSetTermios(fd, unix.TCSETS, mode); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"runtime"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -76,7 +75,7 @@ func globalFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "debug", Usage: "enable debug logging"},
 		&cli.StringFlag{Name: "log", Usage: "set the log file to write logs to (default is '/dev/stderr')"},
 		&cli.StringFlag{Name: "log-format", Value: "text", Usage: "set the log format ('text' (default), or 'json')"},
-		&cli.StringFlag{Name: "root", Value: defaultRoot, Usage: "root directory for storage of container state (this should be located in tmpfs)"},
+		&cli.StringFlag{Name: "root", Value: defaultRoot(), Usage: "root directory for storage of container state (this should be located in tmpfs)"},
 		&cli.StringFlag{Name: "criu", Hidden: true, Usage: "ignored"},
 		&cli.BoolFlag{Name: "systemd-cgroup", Usage: `let systemd make the cgroup of the machine, expects cgroupsPath to be of form "slice:prefix:name"`},
 		&cli.StringFlag{Name: "rootless", Value: "auto", Usage: "accepted ('true', 'false', or 'auto')"},
@@ -85,31 +84,12 @@ func globalFlags() []cli.Flag {
 	}
 }
 
-// defaultRoot is where state is kept unless --root says otherwise.
-const defaultRoot = "/run/microvm"
-
 // prepare makes sense of the global flags.
 func prepare(c *cli.Context) error {
 	if err := reviseRoot(c); err != nil {
 		return err
 	}
 	return configureLog(c)
-}
-
-// reviseRoot makes --root absolute and refuses nonsense.
-func reviseRoot(c *cli.Context) error {
-	if !c.IsSet("root") {
-		return nil
-	}
-	root, err := filepath.Abs(c.String("root"))
-	if err != nil {
-		return err
-	}
-	if root == "/" {
-		//lint:ignore ST1005 runc's words
-		return errors.New("Option --root argument should not be set to /")
-	}
-	return c.Set("root", root)
 }
 
 // noVerb is called without a verb, or with an unknown one.

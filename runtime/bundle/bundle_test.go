@@ -262,6 +262,18 @@ func TestSizes(t *testing.T) {
 	}
 }
 
+// An exec would fail with the numbers of CPUs that the guest does not have.
+func TestCPUsOfTheHostAreNotTheGuests(t *testing.T) {
+	b := load(t, func(s *specs.Spec) { s.Process.ExecCPUAffinity = &specs.CPUAffinity{Initial: "7"} })
+	plan, err := b.Split("x", os.Stat)
+	if err != nil || plan.Guest.Process.ExecCPUAffinity != nil || b.Spec.Process.ExecCPUAffinity == nil {
+		t.Errorf("%+v %v", plan, err)
+	}
+	if len(plan.Notices) != 1 || !strings.Contains(plan.Notices[0], "execCPUAffinity") {
+		t.Errorf("%q", plan.Notices)
+	}
+}
+
 // TestEveryFieldIsDecided fails when the specification gains a field that
 // nobody has thought about.
 func TestEveryFieldIsDecided(t *testing.T) {

@@ -65,6 +65,9 @@ func (b *Bundle) Split(id string, stat Stat) (*Plan, error) {
 	}
 	p.noticeRealtime(b.Resources())
 	process := *b.Spec.Process
+	if process.ExecCPUAffinity != nil {
+		p.notice("process.execCPUAffinity: without effect, the guest has CPUs of its own")
+	}
 	guest.Process = GuestProcess(&process)
 	guest.Annotations = guestAnnotations(b.Spec.Annotations)
 	files, err := p.splitMounts(b, stat)
@@ -80,9 +83,11 @@ func (b *Bundle) Split(id string, stat Stat) (*Plan, error) {
 func guestPath(export string) string { return api.ExportsDir + "/" + export }
 
 // GuestProcess changes p into what the guest can do: labels of the host's
-// security modules mean nothing there, where the machine confines already.
+// security modules mean nothing there, where the machine confines already, nor
+// do numbers of the host's CPUs.
 func GuestProcess(p *specs.Process) *specs.Process {
 	p.ApparmorProfile, p.SelinuxLabel = "", ""
+	p.ExecCPUAffinity = nil
 	return p
 }
 

@@ -57,7 +57,7 @@ func (p *Plan) splitBind(b *Bundle, i int, m *specs.Mount, stat Stat) (file bool
 			Submounts: slices.Contains(m.Options, "rbind"),
 		}
 		p.Exports = append(p.Exports, e)
-		m.Source = guestPath(e.Name)
+		m.Source, m.Options = guestPath(e.Name), append(optionsOf(source), m.Options...)
 		return !st.IsDir(), nil
 	}
 	m.Source = own
@@ -86,6 +86,28 @@ func (p *Plan) dropData(m *specs.Mount) {
 		p.notice("mount %s: %s: without effect on a bind mount", m.Destination, strings.Join(dropped, ","))
 	}
 	m.Options = kept
+}
+
+// inherited are the options of a mount of the host that a bind of it keeps, by
+// their flags in statfs(2).
+var inherited = []struct {
+	flag   int64
+	option string
+}{{unix.MS_RDONLY, "ro"}, {unix.MS_NOSUID, "nosuid"}, {unix.MS_NODEV, "nodev"}, {unix.MS_NOEXEC, "noexec"}}
+
+// optionsOf are those of the mount that path is in. Later options may undo all
+// but "ro", which the host does not let anybody undo.
+func optionsOf(path string) (options []string) {
+	var st unix.Statfs_t
+	if unix.Statfs(path, &st) != nil {
+		return nil
+	}
+	for _, i := range inherited {
+		if st.Flags&i.flag != 0 {
+			options = append(options, i.option)
+		}
+	}
+	return options
 }
 
 func (p *Plan) notice(format string, args ...any) {

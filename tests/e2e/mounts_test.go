@@ -28,12 +28,12 @@ func hostTree(t *testing.T, files map[string]string) string {
 }
 
 // mountTmpfs mounts a file system of the host at dir until the test ends.
-func mountTmpfs(t *testing.T, dir string) {
+func mountTmpfs(t *testing.T, dir string, flags uintptr) {
 	t.Helper()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=3m"); err != nil {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", flags, "size=3m"); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -60,6 +60,9 @@ check read-only not touch /ro/x
 check recursively-read-only has /rro ro,
 check nosuid has /rro nosuid
 check shared has /shared shared:
+check as-on-the-host has /strict noexec
+check not-as-on-the-host not has /lax noexec
+check still-as-on-the-host has /lax nosuid
 check relative test -x /self/bin/busybox
 check null-device sh -c 'test -c /nul && echo x >/nul'
 check sys test -d /host/sys/kernel
@@ -104,11 +107,12 @@ func TestMountsOfAllKinds(t *testing.T) {
 	host := hostTree(t, map[string]string{
 		"dir/file": "text", "low/lower": "lower", "low/d/x": "", "low/moved": "m", "over/upper/.k": "", "over/work/.k": "",
 	})
-	mountTmpfs(t, filepath.Join(host, "dir/sub"))
+	mountTmpfs(t, filepath.Join(host, "dir/sub"), 0)
 	if err := os.WriteFile(filepath.Join(host, "dir/sub/below"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	mountTmpfs(t, filepath.Join(host, "shm"))
+	mountTmpfs(t, filepath.Join(host, "shm"), 0)
+	mountTmpfs(t, filepath.Join(host, "strict"), unix.MS_NOEXEC|unix.MS_NOSUID)
 	all := "rwm"
 	b := s.bundle(sh(mountsScript), func(spec *specs.Spec) {
 		one := bind(host, "/bind")
@@ -129,7 +133,7 @@ func TestMountsOfAllKinds(t *testing.T) {
 			bind(host, "/ro", "ro"), bind(host, "/rro", "rro", "rnosuid"), bind(host, "/shared", "rshared", "mode=755"),
 			bind("rootfs", "/self"), bind("/dev/null", "/nul"), bind("/sys", "/host/sys", "ro"), bind("/proc", "/host/proc"),
 			bind("/sys/fs/cgroup", "/sys/fs/cgroup", "ro"), bind(host+"/shm", "/dev/shm"),
-			one, bind(host+"/dir", "/rbind"), mapped,
+			one, bind(host+"/dir", "/rbind"), mapped, bind(host+"/strict", "/strict"), bind(host+"/strict", "/lax", "exec"),
 			specs.Mount{Type: "overlay", Source: "overlay", Destination: "/over", Options: []string{
 				"lowerdir=" + host + "/low", "upperdir=" + host + "/over/upper", "workdir=" + host + "/over/work"}},
 		)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/containerd/ttrpc"
 )
@@ -47,6 +49,35 @@ func (c *Client) SetClock(ctx context.Context) error {
 		return fmt.Errorf("set guest's clock: %w", err)
 	}
 	return nil
+}
+
+// Bounds of what a guest may make the host log in one call.
+const (
+	mostWarnings = 32
+	mostWarning  = 1024 // bytes
+)
+
+// Warnings are what the agent has warned of since the last call, as lines that
+// can be shown: not many, none very long or with control characters. A guest
+// that does not answer has none.
+func (c *Client) Warnings(ctx context.Context) []string {
+	resp, err := c.Machine.Warnings(ctx, &WarningsRequest{})
+	if err != nil {
+		return nil
+	}
+	lines := resp.GetLines()
+	lines = lines[:min(len(lines), mostWarnings)]
+	for i, line := range lines {
+		lines[i] = strings.Map(printable, line[:min(len(line), mostWarning)])
+	}
+	return lines
+}
+
+func printable(r rune) rune {
+	if unicode.IsPrint(r) {
+		return r
+	}
+	return '?'
 }
 
 // RPC is the connection itself, for services that this package doesn't know,

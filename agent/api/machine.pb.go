@@ -495,6 +495,87 @@ func (*NetworkResponse) Descriptor() ([]byte, []int) {
 	return file_machine_proto_rawDescGZIP(), []int{7}
 }
 
+type WarningsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WarningsRequest) Reset() {
+	*x = WarningsRequest{}
+	mi := &file_machine_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WarningsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WarningsRequest) ProtoMessage() {}
+
+func (x *WarningsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_machine_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WarningsRequest.ProtoReflect.Descriptor instead.
+func (*WarningsRequest) Descriptor() ([]byte, []int) {
+	return file_machine_proto_rawDescGZIP(), []int{8}
+}
+
+type WarningsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The last of them, a line each.
+	Lines         []string `protobuf:"bytes,1,rep,name=lines,proto3" json:"lines,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WarningsResponse) Reset() {
+	*x = WarningsResponse{}
+	mi := &file_machine_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WarningsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WarningsResponse) ProtoMessage() {}
+
+func (x *WarningsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_machine_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WarningsResponse.ProtoReflect.Descriptor instead.
+func (*WarningsResponse) Descriptor() ([]byte, []int) {
+	return file_machine_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *WarningsResponse) GetLines() []string {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
 type ShutdownRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -503,7 +584,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_machine_proto_msgTypes[8]
+	mi := &file_machine_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -515,7 +596,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_machine_proto_msgTypes[8]
+	mi := &file_machine_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -528,7 +609,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_machine_proto_rawDescGZIP(), []int{8}
+	return file_machine_proto_rawDescGZIP(), []int{10}
 }
 
 type ShutdownResponse struct {
@@ -539,7 +620,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_machine_proto_msgTypes[9]
+	mi := &file_machine_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -551,7 +632,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_machine_proto_msgTypes[9]
+	mi := &file_machine_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -564,7 +645,7 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_machine_proto_rawDescGZIP(), []int{9}
+	return file_machine_proto_rawDescGZIP(), []int{11}
 }
 
 // ContainerOptions goes into CreateTaskRequest.options.
@@ -578,7 +659,7 @@ type ContainerOptions struct {
 
 func (x *ContainerOptions) Reset() {
 	*x = ContainerOptions{}
-	mi := &file_machine_proto_msgTypes[10]
+	mi := &file_machine_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -590,7 +671,7 @@ func (x *ContainerOptions) String() string {
 func (*ContainerOptions) ProtoMessage() {}
 
 func (x *ContainerOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_machine_proto_msgTypes[10]
+	mi := &file_machine_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -603,7 +684,7 @@ func (x *ContainerOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerOptions.ProtoReflect.Descriptor instead.
 func (*ContainerOptions) Descriptor() ([]byte, []int) {
-	return file_machine_proto_rawDescGZIP(), []int{10}
+	return file_machine_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ContainerOptions) GetSpec() []byte {
@@ -648,14 +729,18 @@ const file_machine_proto_rawDesc = "" +
 	"\x0eNetworkRequest\x12\x18\n" +
 	"\anetwork\x18\x01 \x01(\fR\anetwork\"\x11\n" +
 	"\x0fNetworkResponse\"\x11\n" +
+	"\x0fWarningsRequest\"(\n" +
+	"\x10WarningsResponse\x12\x14\n" +
+	"\x05lines\x18\x01 \x03(\tR\x05lines\"\x11\n" +
 	"\x0fShutdownRequest\"\x12\n" +
 	"\x10ShutdownResponse\"&\n" +
 	"\x10ContainerOptions\x12\x12\n" +
-	"\x04spec\x18\x01 \x01(\fR\x04spec2\xcc\x02\n" +
+	"\x04spec\x18\x01 \x01(\fR\x04spec2\x9f\x03\n" +
 	"\aMachine\x12H\n" +
 	"\x05Hello\x12\x1e.microvm.agent.v1.HelloRequest\x1a\x1f.microvm.agent.v1.HelloResponse\x12T\n" +
 	"\tProcesses\x12\".microvm.agent.v1.ProcessesRequest\x1a#.microvm.agent.v1.ProcessesResponse\x12N\n" +
 	"\aNetwork\x12 .microvm.agent.v1.NetworkRequest\x1a!.microvm.agent.v1.NetworkResponse\x12Q\n" +
+	"\bWarnings\x12!.microvm.agent.v1.WarningsRequest\x1a\".microvm.agent.v1.WarningsResponse\x12Q\n" +
 	"\bShutdown\x12!.microvm.agent.v1.ShutdownRequest\x1a\".microvm.agent.v1.ShutdownResponseB&Z$github.com/microvm/microvm/agent/apib\x06proto3"
 
 var (
@@ -670,7 +755,7 @@ func file_machine_proto_rawDescGZIP() []byte {
 	return file_machine_proto_rawDescData
 }
 
-var file_machine_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_machine_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_machine_proto_goTypes = []any{
 	(*HelloRequest)(nil),      // 0: microvm.agent.v1.HelloRequest
 	(*HelloResponse)(nil),     // 1: microvm.agent.v1.HelloResponse
@@ -680,26 +765,30 @@ var file_machine_proto_goTypes = []any{
 	(*Process)(nil),           // 5: microvm.agent.v1.Process
 	(*NetworkRequest)(nil),    // 6: microvm.agent.v1.NetworkRequest
 	(*NetworkResponse)(nil),   // 7: microvm.agent.v1.NetworkResponse
-	(*ShutdownRequest)(nil),   // 8: microvm.agent.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),  // 9: microvm.agent.v1.ShutdownResponse
-	(*ContainerOptions)(nil),  // 10: microvm.agent.v1.ContainerOptions
+	(*WarningsRequest)(nil),   // 8: microvm.agent.v1.WarningsRequest
+	(*WarningsResponse)(nil),  // 9: microvm.agent.v1.WarningsResponse
+	(*ShutdownRequest)(nil),   // 10: microvm.agent.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),  // 11: microvm.agent.v1.ShutdownResponse
+	(*ContainerOptions)(nil),  // 12: microvm.agent.v1.ContainerOptions
 }
 var file_machine_proto_depIdxs = []int32{
-	2, // 0: microvm.agent.v1.HelloResponse.stages:type_name -> microvm.agent.v1.Stage
-	5, // 1: microvm.agent.v1.ProcessesResponse.processes:type_name -> microvm.agent.v1.Process
-	0, // 2: microvm.agent.v1.Machine.Hello:input_type -> microvm.agent.v1.HelloRequest
-	3, // 3: microvm.agent.v1.Machine.Processes:input_type -> microvm.agent.v1.ProcessesRequest
-	6, // 4: microvm.agent.v1.Machine.Network:input_type -> microvm.agent.v1.NetworkRequest
-	8, // 5: microvm.agent.v1.Machine.Shutdown:input_type -> microvm.agent.v1.ShutdownRequest
-	1, // 6: microvm.agent.v1.Machine.Hello:output_type -> microvm.agent.v1.HelloResponse
-	4, // 7: microvm.agent.v1.Machine.Processes:output_type -> microvm.agent.v1.ProcessesResponse
-	7, // 8: microvm.agent.v1.Machine.Network:output_type -> microvm.agent.v1.NetworkResponse
-	9, // 9: microvm.agent.v1.Machine.Shutdown:output_type -> microvm.agent.v1.ShutdownResponse
-	6, // [6:10] is the sub-list for method output_type
-	2, // [2:6] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	2,  // 0: microvm.agent.v1.HelloResponse.stages:type_name -> microvm.agent.v1.Stage
+	5,  // 1: microvm.agent.v1.ProcessesResponse.processes:type_name -> microvm.agent.v1.Process
+	0,  // 2: microvm.agent.v1.Machine.Hello:input_type -> microvm.agent.v1.HelloRequest
+	3,  // 3: microvm.agent.v1.Machine.Processes:input_type -> microvm.agent.v1.ProcessesRequest
+	6,  // 4: microvm.agent.v1.Machine.Network:input_type -> microvm.agent.v1.NetworkRequest
+	8,  // 5: microvm.agent.v1.Machine.Warnings:input_type -> microvm.agent.v1.WarningsRequest
+	10, // 6: microvm.agent.v1.Machine.Shutdown:input_type -> microvm.agent.v1.ShutdownRequest
+	1,  // 7: microvm.agent.v1.Machine.Hello:output_type -> microvm.agent.v1.HelloResponse
+	4,  // 8: microvm.agent.v1.Machine.Processes:output_type -> microvm.agent.v1.ProcessesResponse
+	7,  // 9: microvm.agent.v1.Machine.Network:output_type -> microvm.agent.v1.NetworkResponse
+	9,  // 10: microvm.agent.v1.Machine.Warnings:output_type -> microvm.agent.v1.WarningsResponse
+	11, // 11: microvm.agent.v1.Machine.Shutdown:output_type -> microvm.agent.v1.ShutdownResponse
+	7,  // [7:12] is the sub-list for method output_type
+	2,  // [2:7] is the sub-list for method input_type
+	2,  // [2:2] is the sub-list for extension type_name
+	2,  // [2:2] is the sub-list for extension extendee
+	0,  // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_machine_proto_init() }
@@ -713,7 +802,7 @@ func file_machine_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_machine_proto_rawDesc), len(file_machine_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

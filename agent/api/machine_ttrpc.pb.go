@@ -11,6 +11,7 @@ type MachineService interface {
 	Hello(context.Context, *HelloRequest) (*HelloResponse, error)
 	Processes(context.Context, *ProcessesRequest) (*ProcessesResponse, error)
 	Network(context.Context, *NetworkRequest) (*NetworkResponse, error)
+	Warnings(context.Context, *WarningsRequest) (*WarningsResponse, error)
 	Shutdown(context.Context, *ShutdownRequest) (*ShutdownResponse, error)
 }
 
@@ -37,6 +38,13 @@ func RegisterMachineService(srv *ttrpc.Server, svc MachineService) {
 					return nil, err
 				}
 				return svc.Network(ctx, &req)
+			},
+			"Warnings": func(ctx context.Context, unmarshal func(interface{}) error) (interface{}, error) {
+				var req WarningsRequest
+				if err := unmarshal(&req); err != nil {
+					return nil, err
+				}
+				return svc.Warnings(ctx, &req)
 			},
 			"Shutdown": func(ctx context.Context, unmarshal func(interface{}) error) (interface{}, error) {
 				var req ShutdownRequest
@@ -78,6 +86,14 @@ func (c *machineClient) Processes(ctx context.Context, req *ProcessesRequest) (*
 func (c *machineClient) Network(ctx context.Context, req *NetworkRequest) (*NetworkResponse, error) {
 	var resp NetworkResponse
 	if err := c.client.Call(ctx, "microvm.agent.v1.Machine", "Network", req, &resp); err != nil {
+		return nil, err
+	}
+	return &resp, nil
+}
+
+func (c *machineClient) Warnings(ctx context.Context, req *WarningsRequest) (*WarningsResponse, error) {
+	var resp WarningsResponse
+	if err := c.client.Call(ctx, "microvm.agent.v1.Machine", "Warnings", req, &resp); err != nil {
 		return nil, err
 	}
 	return &resp, nil

@@ -43,6 +43,8 @@ type Machine struct {
 	List func(id string) ([]*api.Process, error)
 	// SetNetwork answers the call Network.
 	SetNetwork func(context.Context, *api.NetworkRequest) (*api.NetworkResponse, error)
+	// Log has the warnings for the host.
+	Log *Warnings
 }
 
 var _ api.MachineService = (*Machine)(nil)
@@ -105,6 +107,11 @@ func (m *Machine) Processes(_ context.Context, req *api.ProcessesRequest) (*api.
 // Network implements [api.MachineService].
 func (m *Machine) Network(ctx context.Context, req *api.NetworkRequest) (*api.NetworkResponse, error) {
 	return m.SetNetwork(ctx, req)
+}
+
+// Warnings implements [api.MachineService].
+func (m *Machine) Warnings(context.Context, *api.WarningsRequest) (*api.WarningsResponse, error) {
+	return &api.WarningsResponse{Lines: m.Log.Take()}, nil
 }
 
 // Shutdown implements [api.MachineService]. It ends the machine, and returns

@@ -41,7 +41,7 @@ func run(started time.Duration) error {
 	if err := errors.Join(guest.MountAll(), guest.RaiseLimits(), guest.LoopbackUp()); err != nil {
 		return err
 	}
-	guest.ConfigureLog()
+	warnings := guest.ConfigureLog()
 	nics, err := network.New()
 	if err != nil {
 		return err
@@ -59,7 +59,7 @@ func run(started time.Duration) error {
 		return fmt.Errorf("make server: %w", err)
 	}
 	api.RegisterTaskService(server, tasks)
-	api.RegisterMachineService(server, &guest.Machine{Timeline: timeline, List: tasks.List, SetNetwork: nics.Set})
+	api.RegisterMachineService(server, &guest.Machine{Timeline: timeline, List: tasks.List, SetNetwork: nics.Set, Log: warnings})
 	return serve(server, streams, timeline)
 }
 

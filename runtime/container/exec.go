@@ -131,6 +131,7 @@ func (e *Engine) startExec(ctx context.Context, p *process, r ExecRequest, foreg
 	if err == nil {
 		_, err = p.agent.Task.Start(ctx, &api.StartRequest{Id: p.id, ExecId: p.exec})
 	}
+	p.passWarnings(ctx)
 	if err != nil {
 		p.forget()
 		p.io.Close()

@@ -51,6 +51,15 @@ func (p *process) forward(sig syscall.Signal) {
 	}
 }
 
+// passWarnings logs what the agent has warned of meanwhile.
+func (p *process) passWarnings(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, forwardGrace)
+	defer cancel()
+	for _, line := range p.agent.Warnings(ctx) {
+		p.log.Warn(line)
+	}
+}
+
 // resize gives the guest's terminal the size of the one here.
 func (p *process) resize() {
 	if p.io.terminal == nil {

@@ -167,6 +167,7 @@ func (s *supervisor) create(ctx context.Context) error {
 	_, err = s.process.agent.Task.Create(ctx, &api.CreateTaskRequest{
 		Id: s.request.ID, Bundle: s.design.bundle.Dir, Terminal: p.Terminal, Stdin: io.stdin, Stdout: io.stdout, Stderr: io.stderr, Options: options,
 	})
+	s.process.passWarnings(ctx)
 	if err != nil {
 		return s.explain(err)
 	}

@@ -30,8 +30,11 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// fakeMachine is the agent's machine service.
-type fakeMachine struct{ owner *control.Conn }
+// fakeMachine is the agent's machine service, as much of it as is called.
+type fakeMachine struct {
+	api.MachineService
+	owner *control.Conn
+}
 
 func (f fakeMachine) Hello(_ context.Context, r *api.HelloRequest) (*api.HelloResponse, error) {
 	if (len(r.GetEntropy()) == 0) == (r.GetUnixNanos() == 0) {
@@ -41,10 +44,6 @@ func (f fakeMachine) Hello(_ context.Context, r *api.HelloRequest) (*api.HelloRe
 		Version: api.Version, BoottimeNanos: int64(2 * time.Second),
 		Stages: []*api.Stage{{Name: api.StageInit, BoottimeNanos: int64(time.Second)}},
 	}, nil
-}
-
-func (f fakeMachine) Processes(context.Context, *api.ProcessesRequest) (*api.ProcessesResponse, error) {
-	return &api.ProcessesResponse{}, nil
 }
 
 func (f fakeMachine) Shutdown(context.Context, *api.ShutdownRequest) (*api.ShutdownResponse, error) {
@@ -106,7 +105,7 @@ func serveAgent(c *control.Config, owner *control.Conn, mode string) {
 	}
 	srv, err := ttrpc.NewServer()
 	check(err)
-	api.RegisterMachineService(srv, fakeMachine{owner})
+	api.RegisterMachineService(srv, fakeMachine{owner: owner})
 	check(srv.Serve(context.Background(), &single{conn: conn}))
 }
 

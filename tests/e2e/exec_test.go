@@ -31,12 +31,7 @@ func TestExec(t *testing.T) {
 		t.Errorf("ps: %v", o)
 	}
 	process := specs.Process{Args: []string{"/bin/sh", "-c", "echo from file $(pwd)"}, Cwd: "/var", Env: []string{"PATH=/bin"}}
-	data, _ := json.Marshal(process)
-	file := filepath.Join(t.TempDir(), "process.json")
-	if err := os.WriteFile(file, data, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if o := s.command("exec", "--process", file, id).run(); o.code != 0 || o.stdout != "from file /var\n" {
+	if o := s.command("exec", "--process", processFile(t, process), id).run(); o.code != 0 || o.stdout != "from file /var\n" {
 		t.Errorf("--process: %v", o)
 	}
 }
@@ -88,6 +83,47 @@ func TestExecWithTerminal(t *testing.T) {
 	if code := waitPid(t, readPid(t, pidFile)); code != 2 {
 		t.Errorf("exit code %d, want 2", code)
 	}
+}
+
+// TestWarningsFromTheGuest asks for capabilities that cannot be: runc warns.
+func TestWarningsFromTheGuest(t *testing.T) {
+	s := newSite(t)
+	b := s.bundle(sh("sleep 1000"), func(spec *specs.Spec) {
+		spec.Process.Capabilities.Bounding = append(spec.Process.Capabilities.Bounding, "CAP_NONSENSE")
+	})
+	log := filepath.Join(b.dir, "log")
+	id := s.name()
+	s.launch(filepath.Join(b.dir, "stdout"), "--log", log, "create", "--bundle", b.dir, id)
+	warned := func(text string) {
+		t.Helper()
+		if got := read(t, log); strings.Count(got, "level=warning") != 1 || !strings.Contains(got, text) || !strings.Contains(got, "container="+id) {
+			t.Errorf("want %q: %s", text, got)
+		}
+		if err := os.Truncate(log, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	warned("CAP_NONSENSE")
+	s.command("start", id).mustRun()
+	s.command("--log", log, "exec", "--cap", "CAP_KILL", id, "true").mustRun()
+	warned("CAP_NONSENSE")
+	s.command("--log", log, "exec", "--process", processFile(t, specs.Process{Cwd: "/", Args: []string{"/bin/true"}, Capabilities: &specs.LinuxCapabilities{}}), id).mustRun()
+	if got := read(t, log); got != "" {
+		t.Errorf("warned of nothing: %s", got)
+	}
+}
+
+func processFile(t *testing.T, p specs.Process) string {
+	t.Helper()
+	data, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "process.json")
+	if err := os.WriteFile(file, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 func TestManyExecs(t *testing.T) {

@@ -18,10 +18,13 @@ func (e *Engine) Update(id string, r *specs.LinuxResources) error {
 		return fail(ErrState, "cannot update a stopped container")
 	}
 	config := c.lib.Config()
+	// A copy: what the kernel refuses must not be asked for again.
+	group, old, resources := *config.Cgroups, config.Cgroups.Resources, *config.Cgroups.Resources
+	config.Cgroups, group.Resources = &group, &resources
 	// Device rules were set once and for all. The next exec wants to see them.
-	config.Cgroups.SkipDevices = true
-	defer func() { config.Cgroups.SkipDevices = false }()
-	merge(config.Cgroups.Resources, r)
+	old.SkipDevices, resources.SkipDevices = true, true
+	defer func() { old.SkipDevices, resources.SkipDevices = false, false }()
+	merge(&resources, r)
 	if err := c.lib.Set(config); err != nil {
 		return fmt.Errorf("update container %s: %w", id, classify(err))
 	}

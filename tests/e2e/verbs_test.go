@@ -83,7 +83,12 @@ func TestUpdate(t *testing.T) {
 	if got := s.command("exec", id, "cat", "/sys/fs/cgroup/cpu.idle").mustRun(); got != "1\n" {
 		t.Errorf("cpu.idle: %q", got)
 	}
+	// What the kernel refuses is not asked for again.
+	if o := s.command("update", "--cpu-idle", "3", id).run(); o.code == 0 || !strings.Contains(o.stderr, "cpu.idle") {
+		t.Errorf("idle 3: %v", o)
+	}
 	s.command("update", "--cpu-idle", "0", id).mustRun()
+	s.command("exec", id, "true").mustRun()
 	o = s.command("update", "--resources", "-", id).input(strings.NewReader(`{"cpu": {"realtimeRuntime": 1}}`)).run()
 	if o.code == 0 || !strings.Contains(o.stderr, "cpu.realtimeRuntime") {
 		t.Errorf("real-time limits: %v", o)

@@ -46,6 +46,10 @@ func Load(dir string) (*Bundle, error) {
 	if err := Validate(spec); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
+	// Relative ones are deprecated, and relative to the root (config.md, Mounts).
+	for i := range spec.Mounts {
+		spec.Mounts[i].Destination = filepath.Join("/", spec.Mounts[i].Destination)
+	}
 	b := &Bundle{Dir: dir, Spec: spec}
 	return b, b.checkRoot(file)
 }

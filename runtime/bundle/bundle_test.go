@@ -56,25 +56,24 @@ func TestMistakesNameTheField(t *testing.T) {
 		return func(s *specs.Spec) { s.Mounts = append(s.Mounts, m) }
 	}
 	for want, change := range map[string]func(*specs.Spec){
-		"ociVersion: must be set":              func(s *specs.Spec) { s.Version = "" },
-		`ociVersion: "2.0.0" is not supported`: func(s *specs.Spec) { s.Version = "2.0.0" },
-		`ociVersion: "1"`:                      func(s *specs.Spec) { s.Version = "1" },
-		"process: process property must not":   func(s *specs.Spec) { s.Process = nil },
-		"process.args: args must not be empty": func(s *specs.Spec) { s.Process.Args = nil },
-		"process.cwd: Cwd property must not":   func(s *specs.Spec) { s.Process.Cwd = "" },
-		`process.cwd: Cwd must be an absolute`: func(s *specs.Spec) { s.Process.Cwd = "tmp" },
-		"process.env[2]":                       func(s *specs.Spec) { s.Process.Env = append(s.Process.Env, "A=\x00") },
-		"wrong rlimit value: RLIMIT_FOO":       func(s *specs.Spec) { s.Process.Rlimits[0].Type = "RLIMIT_FOO" },
-		"soft limit 2 is over hard limit 1":    func(s *specs.Spec) { s.Process.Rlimits[0] = specs.POSIXRlimit{Type: "RLIMIT_CORE", Soft: 2, Hard: 1} },
-		"RLIMIT_NOFILE is there twice":         func(s *specs.Spec) { s.Process.Rlimits = append(s.Process.Rlimits, s.Process.Rlimits...) },
-		"root.path: root must be specified":    func(s *specs.Spec) { s.Root = nil },
-		"root.path: invalid rootfs: stat":      func(s *specs.Spec) { s.Root.Path = "nothing" },
-		"config.json is not a directory":       func(s *specs.Spec) { s.Root.Path = "config.json" },
-		`mounts[7].destination: "foo" must be`: add(specs.Mount{Destination: "foo", Type: "tmpfs"}),
-		"/dev is mounted by mounts[1] already": add(specs.Mount{Destination: "/dev/", Type: "tmpfs"}),
-		`mounts[7].type: /x: a file system of`: add(specs.Mount{Destination: "/x", Type: "nfs"}),
-		"mounts[7].source: /x: a bind mount":   add(specs.Mount{Destination: "/x", Type: "bind"}),
-		"mounts[7].source: /x: /dev/sda is on": add(specs.Mount{Destination: "/x", Type: "ext4", Source: "/dev/sda"}),
+		"ociVersion: must be set":               func(s *specs.Spec) { s.Version = "" },
+		`ociVersion: "2.0.0" is not supported`:  func(s *specs.Spec) { s.Version = "2.0.0" },
+		`ociVersion: "1"`:                       func(s *specs.Spec) { s.Version = "1" },
+		"process: process property must not":    func(s *specs.Spec) { s.Process = nil },
+		"process.args: args must not be empty":  func(s *specs.Spec) { s.Process.Args = nil },
+		"process.cwd: Cwd property must not":    func(s *specs.Spec) { s.Process.Cwd = "" },
+		`process.cwd: Cwd must be an absolute`:  func(s *specs.Spec) { s.Process.Cwd = "tmp" },
+		"process.env[2]":                        func(s *specs.Spec) { s.Process.Env = append(s.Process.Env, "A=\x00") },
+		"wrong rlimit value: RLIMIT_FOO":        func(s *specs.Spec) { s.Process.Rlimits[0].Type = "RLIMIT_FOO" },
+		"soft limit 2 is over hard limit 1":     func(s *specs.Spec) { s.Process.Rlimits[0] = specs.POSIXRlimit{Type: "RLIMIT_CORE", Soft: 2, Hard: 1} },
+		"RLIMIT_NOFILE is there twice":          func(s *specs.Spec) { s.Process.Rlimits = append(s.Process.Rlimits, s.Process.Rlimits...) },
+		"root.path: root must be specified":     func(s *specs.Spec) { s.Root = nil },
+		"root.path: invalid rootfs: stat":       func(s *specs.Spec) { s.Root.Path = "nothing" },
+		"config.json is not a directory":        func(s *specs.Spec) { s.Root.Path = "config.json" },
+		`mounts[7].destination: must not be em`: add(specs.Mount{Type: "tmpfs"}),
+		`mounts[7].type: /x: a file system of`:  add(specs.Mount{Destination: "/x", Type: "nfs"}),
+		"mounts[7].source: /x: a bind mount":    add(specs.Mount{Destination: "/x", Type: "bind"}),
+		"mounts[7].source: /x: /dev/sda is on":  add(specs.Mount{Destination: "/x", Type: "ext4", Source: "/dev/sda"}),
 		`duplicated ns "pid"`: func(s *specs.Spec) {
 			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: "pid"})
 		},
@@ -128,6 +127,26 @@ func load(t *testing.T, change func(*specs.Spec)) *Bundle {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// Both are legal, though nobody should write them.
+func TestRelativeAndRepeatedDestinations(t *testing.T) {
+	b := load(t, func(s *specs.Spec) {
+		s.Root.Readonly = true
+		s.Mounts = []specs.Mount{{Type: "tmpfs", Destination: "a/../b/"}, {Type: "tmpfs", Destination: "/b"}}
+	})
+	plan, err := b.Split("x", os.Stat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range plan.Guest.Mounts {
+		if m.Destination != "/b" {
+			t.Errorf("%+v", m)
+		}
+	}
+	if want := []Mountpoint{{"/b", false}, {"/b", false}}; len(plan.Guest.Mounts) != 2 || !slices.Equal(plan.Mountpoints, want) {
+		t.Errorf("%+v", plan.Mountpoints)
+	}
 }
 
 func TestSplitMounts(t *testing.T) {

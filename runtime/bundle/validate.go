@@ -95,17 +95,10 @@ func validateRlimits(limits []specs.POSIXRlimit) error {
 }
 
 func validateMounts(mounts []specs.Mount) error {
-	seen := map[string]int{}
 	for i, m := range mounts {
-		field := fmt.Sprintf("mounts[%d].destination", i)
-		if !filepath.IsAbs(m.Destination) {
-			return invalid(field, "%q must be an absolute path", m.Destination)
+		if m.Destination == "" {
+			return invalid(fmt.Sprintf("mounts[%d].destination", i), "must not be empty: say where in the container")
 		}
-		dest := filepath.Clean(m.Destination)
-		if first, twice := seen[dest]; twice {
-			return invalid(field, "%s is mounted by mounts[%d] already", dest, first)
-		}
-		seen[dest] = i
 	}
 	return nil
 }

@@ -63,6 +63,8 @@ check shared has /shared shared:
 check as-on-the-host has /strict noexec
 check not-as-on-the-host not has /lax noexec
 check still-as-on-the-host has /lax nosuid
+check relative-destination test -e /mnt/relative/dir/file
+check twice test -e /twice/file
 check relative test -x /self/bin/busybox
 check null-device sh -c 'test -c /nul && echo x >/nul'
 check sys test -d /host/sys/kernel
@@ -134,6 +136,7 @@ func TestMountsOfAllKinds(t *testing.T) {
 			bind("rootfs", "/self"), bind("/dev/null", "/nul"), bind("/sys", "/host/sys", "ro"), bind("/proc", "/host/proc"),
 			bind("/sys/fs/cgroup", "/sys/fs/cgroup", "ro"), bind(host+"/shm", "/dev/shm"),
 			one, bind(host+"/dir", "/rbind"), mapped, bind(host+"/strict", "/strict"), bind(host+"/strict", "/lax", "exec"),
+			bind(host, "mnt/relative"), bind(host, "/twice"), bind(host+"/dir", "/twice"),
 			specs.Mount{Type: "overlay", Source: "overlay", Destination: "/over", Options: []string{
 				"lowerdir=" + host + "/low", "upperdir=" + host + "/over/upper", "workdir=" + host + "/over/work"}},
 		)

@@ -1,0 +1,185 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// neighbourhood is a network namespace with an interface eth0 whose other end
+// is in a namespace of a peer, which answers on both of its addresses.
+type neighbourhood struct {
+	t          *testing.T
+	name, peer string
+}
+
+const (
+	guestV4, peerV4 = "10.77.0.2", "10.77.0.1"
+	guestV6, peerV6 = "fd77::2", "fd77::1"
+	guestMAC        = "02:00:00:77:00:02"
+	guestMTU        = "1400"
+)
+
+// ip runs ip(8), or another program by `netns exec`.
+func ip(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := exec.Command("ip", args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("ip %s: %v: %s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+func newNeighbourhood(t *testing.T) *neighbourhood {
+	t.Helper()
+	n := &neighbourhood{t: t, name: fmt.Sprintf("e2e-%d-%d", os.Getpid(), serial.Add(1))}
+	n.peer = n.name + "-peer"
+	for _, ns := range []string{n.name, n.peer} {
+		ip(t, "netns", "add", ns)
+		t.Cleanup(func() { ip(t, "netns", "del", ns) })
+		ip(t, "-n", ns, "link", "set", "lo", "up")
+	}
+	n.join("eth0")
+	ip(t, "-n", n.name, "link", "set", "eth0", "address", guestMAC, "mtu", guestMTU)
+	ip(t, "-n", n.peer, "link", "set", "eth0", "mtu", guestMTU)
+	n.address(n.name, "eth0", guestV4+"/24", guestV6+"/64")
+	n.address(n.peer, "eth0", peerV4+"/24", peerV6+"/64")
+	ip(t, "-n", n.name, "route", "add", "default", "via", peerV4)
+	ip(t, "-n", n.name, "route", "add", "10.88.0.0/16", "via", peerV4, "mtu", "1300", "metric", "7")
+	ip(t, "-n", n.name, "-6", "route", "add", "default", "via", peerV6)
+	return n
+}
+
+// join puts a new pair of interfaces called link between both namespaces.
+func (n *neighbourhood) join(link string) {
+	n.t.Helper()
+	ip(n.t, "-n", n.name, "link", "add", link, "type", "veth", "peer", "name", link, "netns", n.peer)
+	ip(n.t, "-n", n.peer, "link", "set", link, "up")
+	ip(n.t, "-n", n.name, "link", "set", link, "up")
+}
+
+func (n *neighbourhood) address(ns, link string, addresses ...string) {
+	n.t.Helper()
+	for _, a := range addresses {
+		args := []string{"-n", ns, "addr", "add", a, "dev", link}
+		if strings.Contains(a, ":") {
+			args = append(args, "nodad")
+		}
+		ip(n.t, args...)
+	}
+}
+
+// in has a container join the namespace, with the right to send pings.
+func (n *neighbourhood) in(spec *specs.Spec) {
+	for i := range spec.Linux.Namespaces {
+		if ns := &spec.Linux.Namespaces[i]; ns.Type == specs.NetworkNamespace {
+			ns.Path = "/run/netns/" + n.name
+		}
+	}
+	c := spec.Process.Capabilities
+	for _, set := range []*[]string{&c.Bounding, &c.Effective, &c.Permitted} {
+		*set = append(*set, "CAP_NET_RAW")
+	}
+}
+
+func TestNetworkIsTheNamespaces(t *testing.T) {
+	n := newNeighbourhood(t)
+	s := newSite(t)
+	out := s.output(s.bundle(sh(`ip link show eth0; ip addr show eth0; ip route; ip -6 route
+		ping -c 2 -W 20 `+peerV4+` && ping -c 2 -W 20 `+peerV6+` && ping -c 1 -s 30000 -W 20 `+peerV4), n.in))
+	for _, want := range []string{
+		"eth0: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu " + guestMTU, guestMAC,
+		"inet " + guestV4 + "/24", "inet6 " + guestV6 + "/64", "inet6 fe80::",
+		"default via " + peerV4 + " dev eth0", "10.88.0.0/16 via " + peerV4 + " dev eth0  metric 7",
+		"10.77.0.0/24 dev eth0", "default via " + peerV6 + " dev eth0",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the guest has no %q:\n%s", want, out)
+		}
+	}
+	if got := strings.Count(out, "0% packet loss"); got != 3 {
+		t.Errorf("%d of 3 pings were answered:\n%s", got, out)
+	}
+	n.untouched()
+}
+
+// untouched fails the test if the namespace is not as it was.
+func (n *neighbourhood) untouched() {
+	n.t.Helper()
+	if links := ip(n.t, "-n", n.name, "-o", "link"); strings.Contains(links, "microvm") {
+		n.t.Errorf("left in the namespace:\n%s", links)
+	}
+	// Its own stack answers again.
+	ip(n.t, "netns", "exec", n.peer, "busybox", "ping", "-c", "1", "-W", "10", guestV4)
+}
+
+// megabytes of a stream are enough to meet segmentation and full queues.
+const megabytes = 16
+
+func TestNetworkCarriesStreams(t *testing.T) {
+	n := newNeighbourhood(t)
+	s := newSite(t)
+	id, pid, stdout := s.detached(s.bundle(sh(fmt.Sprintf(`mkdir -p /www; cd /www
+		dd if=/dev/urandom of=data bs=1M count=%d 2>/dev/null; md5sum < data
+		httpd -p 9000 -h /www
+		nc -l -p 9001 -e sh -c 'cat > back'; md5sum < back`, megabytes)), n.in))
+	dir := t.TempDir()
+	retry := func(command string) string {
+		return fmt.Sprintf("i=0; until %s 2>/dev/null; do i=$((i+1)); test $i -lt 600 || exit 1; sleep 0.1; done;", command)
+	}
+	peer := func(script string) string {
+		t.Helper()
+		return strings.TrimSpace(ip(t, "netns", "exec", n.peer, "busybox", "sh", "-c", "cd "+dir+"; "+script))
+	}
+	got := peer(retry("wget -q -O data http://"+guestV4+":9000/data") + "md5sum < data")
+	peer(retry("nc " + guestV4 + " 9001 < data"))
+	if code := waitPid(t, pid); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	s.command("delete", id).mustRun()
+	out, err := os.ReadFile(stdout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := got + "\n" + got + "\n"; string(out) != want {
+		t.Errorf("the peer got %q, the guest sent and got back %q", got, out)
+	}
+	n.untouched()
+}
+
+func TestInterfacesComeAndGo(t *testing.T) {
+	n := newNeighbourhood(t)
+	s := newSite(t)
+	id, _, _ := s.detached(s.bundle(sh("trap exit TERM; while :; do sleep 0.1; done"), n.in))
+	show := func() string { return s.command("exec", id, "ip", "addr").mustRun() }
+	n.join("net1")
+	n.address(n.name, "net1", "10.78.0.2/24")
+	n.address(n.peer, "net1", "10.78.0.1/24")
+	eventually(t, "the new interface is there", func() bool {
+		out := show()
+		return strings.Contains(out, "net1: <BROADCAST,MULTICAST,UP,LOWER_UP>") && strings.Contains(out, "inet 10.78.0.2/24")
+	})
+	ip(t, "netns", "exec", n.peer, "busybox", "ping", "-c", "1", "-W", "20", "10.78.0.2")
+	ip(t, "-n", n.name, "addr", "del", guestV6+"/64", "dev", "eth0")
+	eventually(t, "the address is gone", func() bool { return !strings.Contains(show(), guestV6) })
+	ip(t, "-n", n.name, "link", "del", "net1")
+	eventually(t, "the interface is gone", func() bool { return !strings.Contains(show(), "net1") })
+	ip(t, "netns", "exec", n.peer, "busybox", "ping", "-c", "1", "-W", "20", guestV4)
+	s.command("delete", "--force", id).mustRun()
+	n.untouched()
+}
+
+func TestEmptyNamespaceIsTold(t *testing.T) {
+	s := newSite(t)
+	name := fmt.Sprintf("e2e-%d-empty", os.Getpid())
+	ip(t, "netns", "add", name)
+	t.Cleanup(func() { ip(t, "netns", "del", name) })
+	o := s.runBundle(s.bundle([]string{"true"}, (&neighbourhood{name: name}).in))
+	if o.code != 0 || !strings.Contains(o.stderr, "loopback interface only") {
+		t.Errorf("%v", o)
+	}
+}

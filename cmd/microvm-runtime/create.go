@@ -31,6 +31,7 @@ func createFlags() []cli.Flag {
 		&cli.StringFlag{Name: "bundle", Aliases: []string{"b"}, Usage: "path to the root of the bundle directory, defaults to the current directory"},
 		&cli.StringFlag{Name: "console-socket", Usage: "path to an AF_UNIX socket which will receive a file descriptor referencing the master end of the console's pseudoterminal"},
 		&cli.StringFlag{Name: "pid-file", Usage: "specify the file to write the process id to"},
+		&cli.StringFlag{Name: "pidfd-socket", Usage: "path to an AF_UNIX socket which will receive a file descriptor referencing the process"},
 		&cli.BoolFlag{Name: "no-pivot", Usage: "accepted: the root of a container is never on the host's"},
 		&cli.BoolFlag{Name: "no-new-keyring", Usage: "accepted: the guest has keyrings of its own"},
 		&cli.IntFlag{Name: "preserve-fds", Usage: "only 0: descriptors cannot be passed into a machine"},
@@ -44,7 +45,7 @@ func createRequest(c *cli.Context) (container.CreateRequest, error) {
 	}
 	return container.CreateRequest{
 		ID: name, Bundle: c.String("bundle"), ConsoleSocket: c.String("console-socket"),
-		PIDFile: c.String("pid-file"), Zero: started,
+		PIDFile: c.String("pid-file"), PidfdSocket: c.String("pidfd-socket"), Zero: started,
 	}, refuseDescriptors(c)
 }
 

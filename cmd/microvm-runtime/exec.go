@@ -28,6 +28,7 @@ func execCommand() *cli.Command {
 			&cli.StringFlag{Name: "process", Aliases: []string{"p"}, Usage: "path to the process.json"},
 			&cli.BoolFlag{Name: "detach", Aliases: []string{"d"}, Usage: "detach from the container's process"},
 			&cli.StringFlag{Name: "pid-file", Usage: "specify the file to write the process id to"},
+			&cli.StringFlag{Name: "pidfd-socket", Usage: "path to an AF_UNIX socket which will receive a file descriptor referencing the process"},
 			&cli.StringFlag{Name: "process-label", Usage: "accepted: labels mean nothing in the guest"},
 			&cli.StringFlag{Name: "apparmor", Usage: "accepted: profiles mean nothing in the guest"},
 			&cli.BoolFlag{Name: "no-new-privs", Usage: "set the no new privileges value for the process"},
@@ -71,7 +72,10 @@ func execute(c *cli.Context) (code int, err error) {
 	if err != nil {
 		return -1, err
 	}
-	r := container.ExecRequest{ID: name, Process: p, ConsoleSocket: c.String("console-socket"), PIDFile: c.String("pid-file"), IgnorePaused: c.Bool("ignore-paused")}
+	r := container.ExecRequest{
+		ID: name, Process: p, ConsoleSocket: c.String("console-socket"), PIDFile: c.String("pid-file"),
+		PidfdSocket: c.String("pidfd-socket"), IgnorePaused: c.Bool("ignore-paused"),
+	}
 	if c.Bool("detach") {
 		return 0, e.ExecDetached(c.Context, r)
 	}

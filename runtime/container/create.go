@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/microvm/microvm/runtime/sandbox"
+	"github.com/microvm/microvm/runtime/stdio"
 )
 
 // CreateRequest asks for a new container.
@@ -22,6 +23,8 @@ type CreateRequest struct {
 	ConsoleSocket string
 	// PIDFile takes the pid of the container's monitor.
 	PIDFile string
+	// PidfdSocket is the path of a unix socket that takes a pidfd of it.
+	PidfdSocket string
 	// Start lets the process run, without a call of Start.
 	Start bool
 	// Keep leaves a foreground container's state when it has ended.
@@ -45,7 +48,7 @@ func (e *Engine) Create(ctx context.Context, r CreateRequest) error {
 	if err != nil {
 		return err
 	}
-	if err := writePIDFile(r.PIDFile, pid); err != nil {
+	if err := r.announce(pid); err != nil {
 		if derr := e.Delete(ctx, r.ID, true); derr != nil {
 			e.log(r.ID).WithError(derr).Warn("container could not be removed")
 		}
@@ -63,12 +66,12 @@ func (e *Engine) Run(ctx context.Context, r CreateRequest) (code int, err error)
 		return -1, err
 	}
 	s := &supervisor{engine: e, request: r, foreground: true, timeline: sandbox.NewTimeline(r.Zero)}
-	return s.run(ctx, func() error { return writePIDFile(r.PIDFile, os.Getpid()) })
+	return s.run(ctx, func() error { return r.announce(os.Getpid()) })
 }
 
 // complete makes paths absolute.
 func (r *CreateRequest) complete() (err error) {
-	for _, p := range []*string{&r.Bundle, &r.ConsoleSocket, &r.PIDFile, &r.TimelineFile} {
+	for _, p := range []*string{&r.Bundle, &r.ConsoleSocket, &r.PIDFile, &r.PidfdSocket, &r.TimelineFile} {
 		if *p == "" && p != &r.Bundle {
 			continue
 		}
@@ -77,6 +80,14 @@ func (r *CreateRequest) complete() (err error) {
 		}
 	}
 	return nil
+}
+
+// announce tells which process stands for the container.
+func (r *CreateRequest) announce(pid int) error {
+	if err := writePIDFile(r.PIDFile, pid); err != nil {
+		return err
+	}
+	return stdio.SendPidfd(r.PidfdSocket, stdio.PidfdInit, pid)
 }
 
 // writePIDFile writes pid atomically, as runc does; an empty path is nothing to

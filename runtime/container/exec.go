@@ -17,15 +17,15 @@ import (
 	"github.com/microvm/microvm/runtime/bundle"
 	"github.com/microvm/microvm/runtime/sandbox"
 	"github.com/microvm/microvm/runtime/state"
+	"github.com/microvm/microvm/runtime/stdio"
 )
 
 // ExecRequest asks for one more process in a container.
 type ExecRequest struct {
 	ID      string
 	Process *specs.Process
-	// ConsoleSocket and PIDFile are as for a container.
-	ConsoleSocket string
-	PIDFile       string
+	// These are as for a container.
+	ConsoleSocket, PIDFile, PidfdSocket string
 	// IgnorePaused waits for a paused container to be resumed.
 	IgnorePaused bool
 }
@@ -33,24 +33,30 @@ type ExecRequest struct {
 // Exec runs a process in a container with the streams of this process and
 // returns its exit code.
 func (e *Engine) Exec(ctx context.Context, r ExecRequest) (code int, err error) {
-	return e.superviseExec(ctx, r, true, func() error { return writePIDFile(r.PIDFile, os.Getpid()) })
+	return e.superviseExec(ctx, r, true, func() error { return nil })
 }
 
 // ExecDetached runs a process in a container that has a monitor of its own.
 func (e *Engine) ExecDetached(ctx context.Context, r ExecRequest) error {
-	for _, p := range []*string{&r.ConsoleSocket, &r.PIDFile} {
+	for _, p := range []*string{&r.ConsoleSocket, &r.PIDFile, &r.PidfdSocket} {
 		if abs, err := filepath.Abs(*p); err == nil && *p != "" {
 			*p = abs
 		}
 	}
-	pid, err := e.spawn(ctx, monitorRequest{Exec: &r}, r.ConsoleSocket != "")
-	if err != nil {
-		return err
-	}
-	return writePIDFile(r.PIDFile, pid)
+	_, err := e.spawn(ctx, monitorRequest{Exec: &r}, r.ConsoleSocket != "")
+	return err
 }
 
-// superviseExec is the life of an exec's monitor.
+// announce tells which process stands for the one in the guest.
+func (r *ExecRequest) announce(pid int) error {
+	if err := writePIDFile(r.PIDFile, pid); err != nil {
+		return err
+	}
+	return stdio.SendPidfd(r.PidfdSocket, stdio.PidfdExec, pid)
+}
+
+// superviseExec is the life of an exec's monitor. It calls report when the
+// process runs, and ends it if that fails.
 func (e *Engine) superviseExec(ctx context.Context, r ExecRequest, foreground bool, report func() error) (code int, err error) {
 	if err := e.requireExec(ctx, r); err != nil {
 		return -1, err
@@ -71,7 +77,10 @@ func (e *Engine) superviseExec(ctx context.Context, r ExecRequest, foreground bo
 		return -1, err
 	}
 	defer p.io.Close()
-	if err := report(); err != nil {
+	if err = r.announce(os.Getpid()); err == nil {
+		err = report()
+	}
+	if err != nil {
 		p.forward(9) // nobody waits for it
 		return -1, err
 	}

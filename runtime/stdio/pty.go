@@ -1,12 +1,9 @@
 package stdio
 
 import (
-	"errors"
 	"fmt"
-	"net"
 	"os"
 	"strconv"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -48,26 +45,11 @@ func openSlave(master *os.File) (*Terminal, error) {
 	return &Terminal{f: f}, nil
 }
 
-// sendTimeout bounds the wait for whoever listens on a console socket.
-const sendTimeout = 10 * time.Second
-
 // SendTerminal sends master to the unix socket at path, as runc does for
 // --console-socket; master stays the caller's.
 func SendTerminal(path string, master *os.File) error {
-	c, err := net.DialTimeout("unix", path, sendTimeout)
-	if err != nil {
-		return fmt.Errorf("open console socket: %w", err)
-	}
-	defer c.Close()
-	u, ok := c.(*net.UnixConn)
-	if !ok {
-		return errors.New("open console socket: not a unix socket")
-	}
-	if err := u.SetDeadline(time.Now().Add(sendTimeout)); err != nil {
-		return fmt.Errorf("send terminal: %w", err)
-	}
-	if _, _, err := u.WriteMsgUnix([]byte(master.Name()), unix.UnixRights(int(master.Fd())), nil); err != nil {
-		return fmt.Errorf("send terminal: %w", err)
+	if err := sendDescriptor(path, master.Name(), int(master.Fd())); err != nil {
+		return fmt.Errorf("send terminal to console socket: %w", err)
 	}
 	return nil
 }

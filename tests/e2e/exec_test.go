@@ -7,8 +7,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 func TestExec(t *testing.T) {
@@ -66,6 +68,46 @@ func TestExecDetachedWithPidFile(t *testing.T) {
 	if out, _ := os.ReadFile(stdout); string(out) != "later\n" {
 		t.Errorf("output %q", out)
 	}
+}
+
+// TestPidfds kills a container and an exec through the descriptors that come
+// for --pidfd-socket.
+func TestPidfds(t *testing.T) {
+	s := newSite(t)
+	b := s.bundle(sh("sleep 1000"))
+	id := s.name()
+	kill := func(receive func() (int, string), want string, signal unix.Signal) {
+		t.Helper()
+		fd, message := receive()
+		defer unix.Close(fd)
+		if message != want {
+			t.Errorf("message %q", message)
+		}
+		if err := unix.PidfdSendSignal(fd, signal, nil, 0); err != nil {
+			t.Error(err)
+		}
+	}
+	path, receive := descriptorSocket(t)
+	pidFile := filepath.Join(b.dir, "pid")
+	pid := s.launch(filepath.Join(b.dir, "stdout"), "run", "--detach", "--bundle", b.dir, "--pid-file", pidFile, "--pidfd-socket", path, id)
+	execPath, execReceive := descriptorSocket(t)
+	execPID := s.launch(filepath.Join(b.dir, "exec-out"), "exec", "--detach", "--pid-file", pidFile, "--pidfd-socket", execPath, id, "sh", "-c", "trap 'exit 5' USR1; while :; do sleep 0.1; done")
+	time.Sleep(time.Second) // the trap is set
+	kill(execReceive, "setns", unix.SIGUSR1)
+	if code := waitPid(t, execPID); code != 5 {
+		t.Errorf("exec: exit code %d", code)
+	}
+	// Without anybody to take the descriptor, there is no process.
+	o := s.command("exec", "--detach", "--pidfd-socket", "/no/such/socket", id, "sleep", "2000").run()
+	if o.code != 255 || !strings.Contains(o.stderr, "/no/such/socket") {
+		t.Error(o)
+	}
+	if o := s.command("exec", id, "sh", "-c", "ps | grep -c 'sleep 200[0]'").run(); o.stdout != "0\n" {
+		t.Errorf("it runs: %v", o)
+	}
+	kill(receive, "standard", unix.SIGKILL)
+	s.waitStatus(id, "stopped")
+	waitPid(t, pid)
 }
 
 func TestExecWithTerminal(t *testing.T) {

@@ -86,6 +86,24 @@ func TestSlowReaderLosesNothing(t *testing.T) {
 // consoleSocket listens like conmon and returns the terminal it is sent.
 func consoleSocket(t *testing.T) (path string, receive func() *master) {
 	t.Helper()
+	path, descriptor := descriptorSocket(t)
+	return path, func() *master {
+		t.Helper()
+		fd, _ := descriptor()
+		// Non-blocking, so that deadlines work.
+		if err := unix.SetNonblock(fd, true); err != nil {
+			t.Fatal(err)
+		}
+		m := &master{File: os.NewFile(uintptr(fd), "master")}
+		t.Cleanup(func() { m.Close() })
+		return m
+	}
+}
+
+// descriptorSocket listens for one descriptor, which is the caller's, and the
+// message that it comes with.
+func descriptorSocket(t *testing.T) (path string, receive func() (fd int, message string)) {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "tty")
 	if err != nil {
 		t.Fatal(err)
@@ -97,7 +115,7 @@ func consoleSocket(t *testing.T) (path string, receive func() *master) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	return path, func() *master {
+	return path, func() (int, string) {
 		t.Helper()
 		if err := l.SetDeadline(time.Now().Add(patience)); err != nil {
 			t.Fatal(err)
@@ -108,7 +126,8 @@ func consoleSocket(t *testing.T) (path string, receive func() *master) {
 		}
 		defer c.Close()
 		oob := make([]byte, unix.CmsgSpace(4))
-		_, n, _, _, err := c.ReadMsgUnix(make([]byte, 4096), oob)
+		message := make([]byte, 4096)
+		length, n, _, _, err := c.ReadMsgUnix(message, oob)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -120,13 +139,7 @@ func consoleSocket(t *testing.T) (path string, receive func() *master) {
 		if err != nil || len(fds) != 1 {
 			t.Fatal(fds, err)
 		}
-		// Non-blocking, so that deadlines work.
-		if err := unix.SetNonblock(fds[0], true); err != nil {
-			t.Fatal(err)
-		}
-		m := &master{File: os.NewFile(uintptr(fds[0]), "master")}
-		t.Cleanup(func() { m.Close() })
-		return m
+		return fds[0], string(message[:length])
 	}
 }
 

@@ -26,7 +26,7 @@ func ociState(s *state.State, status specs.ContainerState) specs.State {
 // the host's namespaces, while the machine boots. createContainer hooks are in
 // the container's network namespace; its other namespaces are the guest's.
 func (s *supervisor) runCreateHooks(ctx context.Context) error {
-	return hooks.Create(ctx, s.design.bundle.Spec.Hooks, ociState(&s.state, specs.StateCreating), anchor.Do)
+	return hooks.Create(ctx, s.design.bundle.Spec.Hooks, ociState(&s.state, specs.StateCreating), s.state.Rootfs, anchor.Do)
 }
 
 // runPoststart runs the hooks that follow the start of a container's process.

@@ -53,7 +53,12 @@ func Of(h *specs.Hooks, k Kind) []specs.Hook {
 // on their standard input, until one fails. All are waited for; one that takes
 // longer than its timeout is killed.
 func Run(ctx context.Context, h *specs.Hooks, k Kind, s specs.State) (err error) {
-	each(ctx, h, k, s, func(failed error) bool {
+	return runIn(ctx, s.Bundle, h, k, s)
+}
+
+// runIn is Run in the directory dir.
+func runIn(ctx context.Context, dir string, h *specs.Hooks, k Kind, s specs.State) (err error) {
+	each(ctx, dir, h, k, s, func(failed error) bool {
 		err = failed
 		return false
 	})
@@ -63,16 +68,17 @@ func Run(ctx context.Context, h *specs.Hooks, k Kind, s specs.State) (err error)
 // RunAll is Run for hooks whose failure changes nothing: all are called, and
 // each failure is handed to warn.
 func RunAll(ctx context.Context, h *specs.Hooks, k Kind, s specs.State, warn func(error)) {
-	each(ctx, h, k, s, func(failed error) bool {
+	each(ctx, s.Bundle, h, k, s, func(failed error) bool {
 		warn(failed)
 		return true
 	})
 }
 
 // Create runs the hooks that set a container up from the outside: prestart and
-// createRuntime where the caller is, createContainer through inside, which calls
-// what it is given in the container's network namespace.
-func Create(ctx context.Context, h *specs.Hooks, s specs.State, inside func(func() error) error) error {
+// createRuntime where the caller is, createContainer in the root file system
+// and through inside, which calls what it is given in the container's network
+// namespace.
+func Create(ctx context.Context, h *specs.Hooks, s specs.State, rootfs string, inside func(func() error) error) error {
 	for _, k := range []Kind{Prestart, CreateRuntime} {
 		if err := Run(ctx, h, k, s); err != nil {
 			return err
@@ -81,12 +87,12 @@ func Create(ctx context.Context, h *specs.Hooks, s specs.State, inside func(func
 	if len(Of(h, CreateContainer)) == 0 {
 		return nil
 	}
-	return inside(func() error { return Run(ctx, h, CreateContainer, s) })
+	return inside(func() error { return runIn(ctx, rootfs, h, CreateContainer, s) })
 }
 
-// each calls the hooks of a kind; goOn is told of each failure and says whether
+// each calls the hooks of a kind in the directory dir; goOn is told of each failure and says whether
 // the next one is called.
-func each(ctx context.Context, h *specs.Hooks, k Kind, s specs.State, goOn func(error) bool) {
+func each(ctx context.Context, dir string, h *specs.Hooks, k Kind, s specs.State, goOn func(error) bool) {
 	all := Of(h, k)
 	if len(all) == 0 {
 		return
@@ -97,7 +103,7 @@ func each(ctx context.Context, h *specs.Hooks, k Kind, s specs.State, goOn func(
 		return
 	}
 	for i, hook := range all {
-		if err := run(ctx, hook, s.Bundle, state); err != nil && !goOn(fmt.Errorf("error running %s hook #%d: %w", k, i, err)) {
+		if err := run(ctx, hook, dir, state); err != nil && !goOn(fmt.Errorf("error running %s hook #%d: %w", k, i, err)) {
 			return
 		}
 	}

@@ -50,6 +50,23 @@ func TestHooksGetStateArgumentsAndEnvironment(t *testing.T) {
 	}
 }
 
+func TestCreateContainerHooksAreInTheRoot(t *testing.T) {
+	bundle, out := t.TempDir(), filepath.Join(t.TempDir(), "out")
+	rootfs := filepath.Join(bundle, "rootfs")
+	if err := os.Mkdir(rootfs, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	pwd := []specs.Hook{shell("pwd >> " + out)}
+	h := &specs.Hooks{Prestart: pwd, CreateRuntime: pwd, CreateContainer: pwd}
+	direct := func(f func() error) error { return f() }
+	if err := Create(t.Context(), h, specs.State{Bundle: bundle}, rootfs, direct); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(out); string(got) != bundle+"\n"+bundle+"\n"+rootfs+"\n" {
+		t.Errorf("%s %v", got, err)
+	}
+}
+
 func TestFirstFailureEndsRun(t *testing.T) {
 	mark := filepath.Join(t.TempDir(), "mark")
 	h := &specs.Hooks{Poststop: []specs.Hook{shell("echo out; echo why >&2; exit 3"), shell("touch " + mark)}}

@@ -219,7 +219,7 @@ func (t *task) hookState(st specs.ContainerState) specs.State {
 func (t *task) runCreateHooks(ctx context.Context) error {
 	ns := &specs.LinuxNamespace{Path: fmt.Sprintf("/proc/%d/ns/net", t.machine.vm.PID())}
 	inside := func(f func() error) error { return inNetwork(ns, f) }
-	return hooks.Create(ctx, t.blueprint.Bundle.Spec.Hooks, t.hookState(specs.StateCreating), inside)
+	return hooks.Create(ctx, t.blueprint.Bundle.Spec.Hooks, t.hookState(specs.StateCreating), t.blueprint.Bundle.Rootfs(), inside)
 }
 
 // runLateHooks runs those whose failure changes nothing any more.

@@ -55,17 +55,16 @@ func openTap(name string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open /dev/net/tun: %w: is the tun module loaded?", err)
 	}
-	f := os.NewFile(uintptr(fd), name)
 	req, err := unix.NewIfreq(name)
 	if err == nil {
 		req.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
 		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, req)
 	}
 	if err != nil {
-		f.Close()
+		unix.Close(fd)
 		return nil, fmt.Errorf("make tap %s: %w", name, err)
 	}
-	return f, nil
+	return os.NewFile(uintptr(fd), name), nil // now: before, it cannot be polled
 }
 
 func joinTap(name string, link netlink.Link) (cut func() error, err error) {

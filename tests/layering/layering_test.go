@@ -32,13 +32,15 @@ var rules = []rule{
 	{from: "runtime", not: []string{"shim", "cmd", "vmm", "agent"}, except: []string{"vmm/control", "agent/api"}, why: "the runtime drives VM process and agent through their protocols only"},
 	{from: "shim", not: []string{"cmd", "vmm", "agent", "rootfs"}, except: []string{"vmm/control", "agent/api"}, why: "the shim translates to the runtime"},
 	{from: "shim/events", not: []string{"runtime", "shim/task", "shim/manager"}, why: "events are handed on, whatever they say"},
+	{from: "netns", not: []string{"runtime", "shim", "cmd", "vmm", "agent", "rootfs"}, except: []string{"agent/api"}, why: "namespaces are read and wired for anyone"},
 	{from: "runtime/bundle", not: []string{"runtime/container", "runtime/sandbox", "runtime/state", "vmm"}, why: "a bundle is read without side effects"},
 	{from: "vmm/virtio/fs", not: []string{"vmm/virtio/mmio", "vmm/virtio/vhostuser", "vmm/kvm"}, why: "devices never know their transport"},
 	{from: "vmm/virtio/vsock", not: []string{"vmm/virtio/mmio", "vmm/virtio/vhostuser", "vmm/kvm"}, why: "devices never know their transport"},
+	{from: "vmm/virtio/net", not: []string{"vmm/virtio/mmio", "vmm/virtio/vhostuser", "vmm/kvm"}, why: "devices never know their transport"},
 	{from: "vmm/virtio/rng", not: []string{"vmm/virtio/mmio", "vmm/virtio/vhostuser", "vmm/kvm"}, why: "devices never know their transport"},
 	{from: "vmm/virtio/console", not: []string{"vmm/virtio/mmio", "vmm/virtio/vhostuser", "vmm/kvm"}, why: "devices never know their transport"},
-	{from: "vmm/virtio/mmio", not: []string{"vmm/virtio/fs", "vmm/virtio/vsock", "vmm/virtio/rng", "vmm/virtio/console"}, why: "transports never know their device's kind"},
-	{from: "vmm/virtio/vhostuser", not: []string{"vmm/virtio/fs", "vmm/virtio/vsock", "vmm/virtio/rng", "vmm/virtio/console"}, why: "transports never know their device's kind"},
+	{from: "vmm/virtio/mmio", not: []string{"vmm/virtio/fs", "vmm/virtio/vsock", "vmm/virtio/rng", "vmm/virtio/console", "vmm/virtio/net"}, why: "transports never know their device's kind"},
+	{from: "vmm/virtio/vhostuser", not: []string{"vmm/virtio/fs", "vmm/virtio/vsock", "vmm/virtio/rng", "vmm/virtio/console", "vmm/virtio/net"}, why: "transports never know their device's kind"},
 	{from: "vmm/kvm", not: []string{"vmm/virtio", "vmm/boot", "vmm/bus", "vmm/legacy", "vmm/x86"}, why: "the ioctls are the lowest layer"},
 }
 

@@ -1,5 +1,6 @@
-// Command suite runs the project's test suites one after the other and prints,
-// for each of them and in sum, what passed, failed and was skipped, and why.
+// Command suite runs the project's test suites, those in the lab beside those on
+// this host, and prints, for each of them and in sum, what passed, failed and
+// was skipped, and why.
 //
 //	suite [-out DIR] NAME...
 //
@@ -12,7 +13,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
+
+	"github.com/microvm/microvm/tests/lab"
 )
 
 func main() {
@@ -40,16 +44,42 @@ func usage() {
 }
 
 func runAll(names []string, out string) bool {
-	var results []*result
+	var chosen []*suite
 	for _, name := range names {
 		s := find(name)
 		if s == nil {
 			fmt.Fprintf(os.Stderr, "suite: no suite %q\n", name)
 			return false
 		}
-		results = append(results, s.run(filepath.Join(out, name+".log")))
+		chosen = append(chosen, s)
 	}
+	results := make([]*result, len(chosen))
+	var running sync.WaitGroup
+	for _, lane := range lanes(chosen) {
+		running.Go(func() {
+			for _, i := range lane {
+				results[i] = chosen[i].run(filepath.Join(out, chosen[i].name+".log"))
+			}
+		})
+	}
+	running.Wait()
 	return summarize(results)
+}
+
+// lanes are the indices of suites that run one after the other, beside the
+// other lanes. What runs in the lab has a machine of one processor for itself;
+// what runs on this host has to be alone there, as tests look for leftovers.
+func lanes(chosen []*suite) [][]int {
+	here, inLab := []int{}, []int{}
+	hardware := lab.CheckHardware() == nil
+	for i, s := range chosen {
+		if s.binaries == nil || hardware {
+			here = append(here, i)
+		} else {
+			inLab = append(inLab, i)
+		}
+	}
+	return [][]int{here, inLab}
 }
 
 func summarize(results []*result) bool {

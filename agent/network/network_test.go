@@ -1,0 +1,166 @@
+package network
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"runtime"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/agent/api"
+)
+
+// inGuest calls f in a network namespace with as many network devices as the
+// machine has.
+func inGuest(t *testing.T, devices int, f func(n *Network)) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			t.Error(err)
+			return
+		}
+		for i := range devices {
+			link := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: fmt.Sprint("eth", i), HardwareAddr: api.NICAddress(i)}, PeerName: fmt.Sprint("peer", i)}
+			if err := netlink.LinkAdd(link); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+		n, err := New()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		f(n)
+	}()
+	<-done
+}
+
+func set(t *testing.T, n *Network, want *api.Network) error {
+	t.Helper()
+	req, err := api.NewNetworkRequest(want)
+	if err != nil {
+		t.Error(err)
+		return err
+	}
+	_, err = n.Set(context.Background(), req)
+	return err
+}
+
+func names(t *testing.T) map[string]netlink.Link {
+	t.Helper()
+	links, err := netlink.LinkList()
+	if err != nil {
+		t.Error(err)
+	}
+	all := map[string]netlink.Link{}
+	for _, l := range links {
+		all[l.Attrs().Name] = l
+	}
+	return all
+}
+
+func testNetwork() *api.Network {
+	return &api.Network{
+		Interfaces: []api.Interface{{
+			NIC: 1, Name: "eth0", MAC: "02:00:00:00:00:77", MTU: 1400,
+			Addresses: []api.Address{{Prefix: netip.MustParsePrefix("192.0.2.7/24")}, {Prefix: netip.MustParsePrefix("2001:db8::7/64")}},
+		}},
+		Routes:     []api.Route{{Interface: "eth0", Destination: netip.MustParsePrefix("0.0.0.0/0"), Gateway: netip.MustParseAddr("192.0.2.1"), Type: unix.RTN_UNICAST}},
+		Neighbours: []api.Neighbour{{Interface: "eth0", Address: netip.MustParseAddr("192.0.2.9"), MAC: "02:00:00:00:00:99"}},
+	}
+}
+
+func TestNetworkIsSetAndChanged(t *testing.T) {
+	inGuest(t, 2, func(n *Network) {
+		if all := names(t); all["eth0"] != nil || all["eth1"] != nil {
+			t.Error("devices are seen before they are interfaces")
+		}
+		want := testNetwork()
+		for range 2 { // the same once more changes nothing
+			if err := set(t, n, want); err != nil {
+				t.Error(err)
+			}
+			check(t, 2, 1)
+		}
+		want.Interfaces[0].Addresses = want.Interfaces[0].Addresses[:1]
+		want.Routes = nil
+		if err := set(t, n, want); err != nil {
+			t.Error(err)
+		}
+		check(t, 1, 0)
+		if err := set(t, n, &api.Network{}); err != nil {
+			t.Error(err)
+		}
+		if names(t)["eth0"] != nil {
+			t.Error("eth0 is still there")
+		}
+		if err := set(t, n, testNetwork()); err != nil {
+			t.Error(err)
+		}
+		check(t, 2, 1)
+	})
+}
+
+// check fails the test unless eth0 has so many addresses and routes of ours.
+func check(t *testing.T, addresses, routes int) {
+	t.Helper()
+	link := names(t)["eth0"]
+	if link == nil {
+		t.Error("no eth0")
+		return
+	}
+	if a := link.Attrs(); a.HardwareAddr.String() != "02:00:00:00:00:77" || a.MTU != 1400 || a.RawFlags&unix.IFF_UP == 0 {
+		t.Errorf("eth0 is %+v", a)
+	}
+	addrs, err := netlink.AddrList(link, netlink.FAMILY_ALL)
+	if err != nil || len(addrs) != addresses {
+		t.Errorf("addresses %v, %v", addrs, err)
+	}
+	all, err := netlink.RouteList(link, netlink.FAMILY_V4)
+	ours := 0
+	for _, r := range all {
+		if !kernels(&r) {
+			ours++
+		}
+	}
+	if err != nil || ours != routes {
+		t.Errorf("routes %v, %v", all, err)
+	}
+}
+
+func TestBadNetworksAreRefused(t *testing.T) {
+	inGuest(t, 1, func(n *Network) {
+		for name, change := range map[string]func(*api.Network){
+			"no such device":      func(w *api.Network) { w.Interfaces[0].NIC = 1 },
+			"device out of range": func(w *api.Network) { w.Interfaces[0].NIC = 99 },
+			"no name":             func(w *api.Network) { w.Interfaces[0].Name = "" },
+			"bad address":         func(w *api.Network) { w.Interfaces[0].MAC = "x" },
+			"device twice":        func(w *api.Network) { w.Interfaces = append(w.Interfaces, w.Interfaces[0]) },
+			"route to nowhere":    func(w *api.Network) { w.Routes[0].Interface = "eth9" },
+			"name too long":       func(w *api.Network) { w.Interfaces[0].Name = "a-name-that-is-too-long" },
+		} {
+			want := testNetwork()
+			want.Interfaces[0].NIC = 0
+			change(want)
+			if err := set(t, n, want); err == nil {
+				t.Errorf("%s: accepted", name)
+			}
+		}
+		want := testNetwork()
+		want.Interfaces[0].NIC = 0
+		if err := set(t, n, want); err != nil {
+			t.Errorf("after all that: %v", err)
+		}
+	})
+}

@@ -1,0 +1,191 @@
+package netns
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// vnetHeader is the size of struct virtio_net_hdr as a new tap has it.
+const vnetHeader = 10
+
+// pair makes two joined interfaces in the calling thread's namespace.
+func pair(t *testing.T, a, b string) (netlink.Link, netlink.Link) {
+	t.Helper()
+	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: a}, PeerName: b}); err != nil {
+		t.Fatal(err)
+	}
+	var links []netlink.Link
+	for _, name := range []string{a, b} {
+		l, err := netlink.LinkByName(name)
+		if err == nil {
+			err = netlink.LinkSetUp(l)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		links = append(links, l)
+	}
+	return links[0], links[1]
+}
+
+const testProtocol = 0x88b5 // for local experiments
+
+// wire opens the raw frames of an interface.
+func wire(t *testing.T, l netlink.Link) *os.File {
+	t.Helper()
+	var protocol [2]byte
+	binary.BigEndian.PutUint16(protocol[:], testProtocol)
+	number := binary.NativeEndian.Uint16(protocol[:])
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, int(number))
+	if err == nil {
+		err = unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: l.Attrs().Index, Protocol: number})
+	}
+	if err == nil {
+		err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 10})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return os.NewFile(uintptr(fd), l.Attrs().Name)
+}
+
+func testFrame(payload string) []byte {
+	f := []byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2}
+	f = binary.BigEndian.AppendUint16(f, testProtocol)
+	return append(f, bytes.Repeat([]byte(payload), 20)...)
+}
+
+func inNewNamespace(t *testing.T, f func()) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	onThread(func() {
+		if err := New(); err != nil {
+			t.Error(err)
+			return
+		}
+		f()
+	})
+}
+
+func TestTapStandsInForAnInterface(t *testing.T) {
+	inNewNamespace(t, func() {
+		near, far := pair(t, "near", "far")
+		tap, err := NewTap(near.Attrs().Index, "near")
+		if err != nil {
+			t.Fatal(err)
+		}
+		exchange(t, tap.File(), far)
+		if err := tap.Close(); err != nil {
+			t.Error(err)
+		}
+		links, err := netlink.LinkList()
+		if err != nil || len(links) != 3 {
+			t.Errorf("%d interfaces are left, want lo and the pair: %v", len(links), err)
+		}
+	})
+}
+
+// exchange sends a frame each way between the tap and the interface beyond.
+func exchange(t *testing.T, tap *os.File, far netlink.Link) {
+	t.Helper()
+	beyond := wire(t, far)
+	defer beyond.Close()
+	p := make([]byte, 1<<16)
+	out := testFrame("out")
+	if _, err := tap.Write(append(make([]byte, vnetHeader), out...)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := beyond.Read(p); err != nil || !bytes.Equal(p[:n], out) {
+		t.Fatalf("%x arrived, %v", p[:n], err)
+	}
+	in := testFrame("in ")
+	if _, err := beyond.Write(in); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		tap.SetReadDeadline(deadline)
+		n, err := tap.Read(p)
+		if err != nil {
+			t.Fatalf("nothing arrived at the tap: %v", err)
+		}
+		if bytes.Equal(p[min(n, vnetHeader):n], in) { // others are the kernel's own
+			return
+		}
+	}
+}
+
+// TestTrafficControl tests the way of kernels before Linux 6.6 on any kernel
+// that has it.
+func TestTrafficControl(t *testing.T) {
+	inNewNamespace(t, func() {
+		near, far := pair(t, "near", "far")
+		f, err := openTap("tap0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		tap, err := netlink.LinkByName("tap0")
+		if err == nil {
+			err = netlink.LinkSetUp(tap)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // the second replaces what a killed process has left
+			cut, err := redirectTC(near.Attrs().Index, tap.Attrs().Index)
+			if errors.Is(err, unix.ENOENT) {
+				t.Skip("the kernel has no cls_matchall or act_mirred")
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			exchange(t, f, far)
+			defer cut()
+		}
+		if err := removeIngress(near.Attrs().Index); err != nil {
+			t.Error(err)
+		}
+		if err := removeIngress(near.Attrs().Index); err != nil {
+			t.Errorf("the second time: %v", err)
+		}
+	})
+}
+
+func TestReadTellsWhatIsThere(t *testing.T) {
+	inNewNamespace(t, func() {
+		near, _ := pair(t, "near", "far")
+		address, err := netlink.ParseAddr("192.0.2.7/24")
+		if err == nil {
+			err = netlink.AddrAdd(near, address)
+		}
+		if err == nil {
+			_, dst, _ := net.ParseCIDR("198.51.100.0/24")
+			err = netlink.RouteAdd(&netlink.Route{LinkIndex: near.Attrs().Index, Dst: dst, Gw: []byte{192, 0, 2, 1}, MTU: 1300})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := Read()
+		if err != nil || len(c.Links) != 2 || len(c.Routes) != 1 {
+			t.Fatalf("%+v, %v", c, err)
+		}
+		var found bool
+		for _, l := range c.Links {
+			found = found || l.Name == "near" && l.MAC == near.Attrs().HardwareAddr.String() &&
+				len(l.Addresses) > 0 && l.Addresses[0].Prefix.String() == "192.0.2.7/24"
+		}
+		if r := c.Routes[0]; !found || r.Interface != "near" || r.Destination.String() != "198.51.100.0/24" || r.Gateway.String() != "192.0.2.1" || r.MTU != 1300 {
+			t.Errorf("%+v", c)
+		}
+	})
+}

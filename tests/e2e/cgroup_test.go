@@ -9,6 +9,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/tests/inventory"
 )
 
 // cgroupDir is the directory of the machine's cgroup name for a controller.
@@ -75,9 +77,9 @@ func TestMachineIsInItsHostCgroup(t *testing.T) {
 	})
 	const limit = 64 << 20
 	id, pid, _ := s.detached(s.bundle(sh("sleep 1000; true"), withLimits(path, limit, 80000)))
-	pids := append(processesOf(t, pid, "microvm-vmm"), pid)
+	pids := append(inventory.ProcessesOf(pid, "microvm-vmm"), pid)
 	if machine == "software" {
-		pids = append(pids, processesOf(t, pid, "qemu-system")...)
+		pids = append(pids, inventory.ProcessesOf(pid, "qemu-system")...)
 		if len(pids) != 3 {
 			t.Errorf("processes of the machine: %v", pids)
 		}

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/microvm/microvm/tests/busybox"
+	"github.com/microvm/microvm/tests/inventory"
 )
 
 // patience bounds every command: emulated machines are slow, but a command
@@ -79,10 +80,10 @@ func newSite(t *testing.T) *site {
 	t.Helper()
 	dir := t.TempDir()
 	s := &site{t: t, dir: dir, root: filepath.Join(dir, "state")}
-	before := s.inventory()
+	before := inventory.Take(t, dir)
 	t.Cleanup(func() {
 		s.deleteAll()
-		s.compare(before)
+		inventory.Compare(t, before)
 		if left, _ := os.ReadDir(s.root); len(left) != 0 {
 			t.Errorf("left in %s: %v", s.root, left)
 		}

@@ -1,48 +1,15 @@
 package e2e
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/tests/inventory"
 )
-
-// processesOf finds the live processes whose command name starts with name and
-// that descend from pid.
-func processesOf(t *testing.T, pid int, name string) []int {
-	t.Helper()
-	var found []int
-	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
-	for _, path := range stats {
-		var p int
-		fmt.Sscanf(filepath.Base(filepath.Dir(path)), "%d", &p)
-		comm, ppid := commAndParent(path)
-		if strings.HasPrefix(comm, name) && (ppid == pid || parentOf(ppid) == pid) {
-			found = append(found, p)
-		}
-	}
-	return found
-}
-
-func commAndParent(stat string) (comm string, ppid int) {
-	data, err := os.ReadFile(stat)
-	text := string(data)
-	open, end := strings.IndexByte(text, '('), strings.LastIndexByte(text, ')')
-	if err != nil || open < 0 || end < open {
-		return "", 0
-	}
-	var state string
-	fmt.Sscan(text[end+1:], &state, &ppid)
-	return text[open+1 : end], ppid
-}
-
-func parentOf(pid int) int {
-	_, ppid := commAndParent(fmt.Sprintf("/proc/%d/stat", pid))
-	return ppid
-}
 
 func TestKilledProcessesLeaveNothing(t *testing.T) {
 	victims := []string{"monitor", "microvm-vmm"}
@@ -57,7 +24,7 @@ func TestKilledProcessesLeaveNothing(t *testing.T) {
 			s.waitStatus(id, "running")
 			target := pid
 			if victim != "monitor" {
-				found := processesOf(t, pid, victim)
+				found := inventory.ProcessesOf(pid, victim)
 				if len(found) != 1 {
 					t.Fatalf("%s below %d: %v", victim, pid, found)
 				}

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/microvm/microvm/tests/command"
 )
 
 // testEngine is what podman and docker have in common.
@@ -23,14 +25,14 @@ func testProcess(t *testing.T, e *engine) {
 	script := `uname -r | grep -c microvm; hostname; echo $A; pwd; id -u; id -G; cat /proc/self/oom_score_adj; sed -n 's/^Seccomp:\t//p' /proc/self/status; exit 7`
 	e.container(t, "--rm", "--hostname", "named", "--env", "A=b c", "--workdir", "/var", "--user", "1000:1001", "--group-add", "42",
 		"--oom-score-adj", "100", image, "sh", "-c", script).
-		wants(7, "1", "named", "b c", "/var", "1000", "1001 42", "100", "2")
+		Wants(7, "1", "named", "b c", "/var", "1000", "1001 42", "100", "2")
 }
 
 func testLimits(t *testing.T, e *engine) {
 	script := `cd /sys/fs/cgroup; cat memory.max cpu.max pids.max; ulimit -n; cat /proc/sys/net/core/somaxconn; df -k /dev/shm | awk 'END {print $2}'; nproc`
 	e.container(t, "--rm", "--memory", "64m", "--cpus", "0.5", "--pids-limit", "50", "--ulimit", "nofile=123:123",
 		"--sysctl", "net.core.somaxconn=512", "--shm-size", "10m", image, "sh", "-c", script).
-		wants(0, "67108864", "50000 100000", "50", "123", "512", "10240", "1")
+		Wants(0, "67108864", "50000 100000", "50", "123", "512", "10240", "1")
 }
 
 func testFiles(t *testing.T, e *engine) {
@@ -42,7 +44,7 @@ func testFiles(t *testing.T, e *engine) {
 		for f in /root/f /ro/f; do echo no 2>/dev/null > $f || echo refused $f; done`
 	e.container(t, "--rm", "--read-only", "--tmpfs", "/t:size=1m", "--volume", dir+":/rw", "--volume", dir+":/ro:ro",
 		"--volume", filepath.Join(dir, "file")+":/etc/one", "--volume", "volume:/named", image, "sh", "-c", script).
-		wants(0, "of the host", "of the host", "new", "named", "t", "refused /root/f", "refused /ro/f")
+		Wants(0, "of the host", "of the host", "new", "named", "t", "refused /root/f", "refused /ro/f")
 	if got, err := os.ReadFile(filepath.Join(dir, "new")); err != nil || string(got) != "new\n" {
 		t.Errorf("the host reads %q, %v", got, err)
 	}
@@ -51,50 +53,50 @@ func testFiles(t *testing.T, e *engine) {
 func testRights(t *testing.T, e *engine) {
 	script := `mount -t tmpfs none /mnt && echo mounted; chown 1 /etc/passwd 2>/dev/null || echo no chown; sed -n 's/^Seccomp:\t//p' /proc/self/status; ls -l /dev/fuse | cut -c1`
 	e.container(t, "--rm", "--cap-drop", "all", "--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined", "--device", "/dev/fuse",
-		image, "sh", "-c", script).wants(0, "mounted", "no chown", "0", "c")
+		image, "sh", "-c", script).Wants(0, "mounted", "no chown", "0", "c")
 }
 
 func testPrivileged(t *testing.T, e *engine) {
 	script := `mount -t tmpfs none /mnt && echo mounted; test -c /dev/fuse && echo device; tr '\0' '\n' < /proc/1/cmdline | head -1 | grep -c -e init -e dev`
-	e.container(t, "--rm", "--privileged", "--init", image, "sh", "-c", script).wants(0, "mounted", "device", "1")
+	e.container(t, "--rm", "--privileged", "--init", image, "sh", "-c", script).Wants(0, "mounted", "device", "1")
 }
 
 func testFailures(t *testing.T, e *engine) {
-	if o := e.container(t, "--rm", image, "nosuch").run(); o.code != 127 || !strings.Contains(o.stderr, "not found") {
+	if o := e.container(t, "--rm", image, "nosuch").Run(); o.Code != 127 || !strings.Contains(o.Stderr, "not found") {
 		t.Errorf("a program that does not exist: %v", o)
 	}
-	if o := e.container(t, "--rm", "--volume", "/dev/log-of-nobody:/x", "--device", "/dev/nosuch", image, "true").run(); o.code == 0 {
+	if o := e.container(t, "--rm", "--volume", "/dev/log-of-nobody:/x", "--device", "/dev/nosuch", image, "true").Run(); o.Code == 0 {
 		t.Errorf("a device that does not exist: %v", o)
 	}
 }
 
 func testLife(t *testing.T, e *engine) {
 	script := `echo started; trap 'echo stopping; exit 3' TERM; while :; do sleep 0.1; done`
-	e.container(t, "--detach", "--name", "life", image, "sh", "-c", script).output()
-	eventually(t, "the container runs", func() bool { return e.command(t, "logs", "life").output() == "started\n" })
-	e.command(t, "exec", "life", "sh", "-c", "echo hi; exit 9").wants(9, "hi")
+	e.container(t, "--detach", "--name", "life", image, "sh", "-c", script).Output()
+	command.Eventually(t, "the container runs", func() bool { return e.command(t, "logs", "life").Output() == "started\n" })
+	e.command(t, "exec", "life", "sh", "-c", "echo hi; exit 9").Wants(9, "hi")
 	e.command(t, "exec", "--interactive", "--user", "65534", "--env", "A=b", "--workdir", "/var", "life", "sh", "-c", "cat; id -un; echo $A; pwd").
-		input(strings.NewReader("in\n")).wants(0, "in", "nobody", "b", "/var")
+		Input(strings.NewReader("in\n")).Wants(0, "in", "nobody", "b", "/var")
 	// podman asks the container's own ps, docker the host's about the pid that
 	// stands for the container.
 	want := map[string]string{"podman": "sh -c echo started", "docker": "microvm-runtime"}[e.name]
-	if top := e.command(t, "top", "life", "-ef").output(); !strings.Contains(top, want) {
+	if top := e.command(t, "top", "life", "-ef").Output(); !strings.Contains(top, want) {
 		t.Errorf("top: %s", top)
 	}
 	testCopy(t, e)
 	testFreeze(t, e)
-	e.command(t, "update", "--memory", "96m", "--memory-swap", "96m", "life").output()
-	e.command(t, "exec", "life", "cat", "/sys/fs/cgroup/memory.max").wants(0, "100663296")
-	e.command(t, "stop", "--time", "60", "life").wants(0, "life")
-	e.command(t, "wait", "life").wants(0, "3")
-	if got := e.command(t, "logs", "life").output(); got != "started\nstopping\n" {
+	e.command(t, "update", "--memory", "96m", "--memory-swap", "96m", "life").Output()
+	e.command(t, "exec", "life", "cat", "/sys/fs/cgroup/memory.max").Wants(0, "100663296")
+	e.command(t, "stop", "--time", "60", "life").Wants(0, "life")
+	e.command(t, "wait", "life").Wants(0, "3")
+	if got := e.command(t, "logs", "life").Output(); got != "started\nstopping\n" {
 		t.Errorf("logs: %q", got)
 	}
-	e.command(t, "start", "life").wants(0, "life")
-	e.command(t, "inspect", "--format", "{{.State.Status}}", "life").wants(0, "running")
-	e.command(t, "kill", "life").wants(0, "life")
-	e.command(t, "wait", "life").wants(0, "137")
-	e.command(t, "rm", "life").wants(0, "life")
+	e.command(t, "start", "life").Wants(0, "life")
+	e.command(t, "inspect", "--format", "{{.State.Status}}", "life").Wants(0, "running")
+	e.command(t, "kill", "life").Wants(0, "life")
+	e.command(t, "wait", "life").Wants(0, "137")
+	e.command(t, "rm", "life").Wants(0, "life")
 }
 
 func testCopy(t *testing.T, e *engine) {
@@ -103,27 +105,27 @@ func testCopy(t *testing.T, e *engine) {
 	if err := os.WriteFile(in, []byte("copied"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	e.command(t, "cp", in, "life:/root/copy").output()
-	e.command(t, "exec", "life", "sh", "-c", "cat /root/copy; echo; echo made > /root/made").wants(0, "copied")
-	e.command(t, "cp", "life:/root/made", out).output()
+	e.command(t, "cp", in, "life:/root/copy").Output()
+	e.command(t, "exec", "life", "sh", "-c", "cat /root/copy; echo; echo made > /root/made").Wants(0, "copied")
+	e.command(t, "cp", "life:/root/made", out).Output()
 	if got, err := os.ReadFile(out); err != nil || string(got) != "made\n" {
 		t.Errorf("copied out: %q, %v", got, err)
 	}
 }
 
 func testFreeze(t *testing.T, e *engine) {
-	e.command(t, "pause", "life").output()
-	e.command(t, "inspect", "--format", "{{.State.Status}}", "life").wants(0, "paused")
-	e.command(t, "unpause", "life").output()
-	e.command(t, "exec", "life", "echo", "awake").wants(0, "awake")
+	e.command(t, "pause", "life").Output()
+	e.command(t, "inspect", "--format", "{{.State.Status}}", "life").Wants(0, "paused")
+	e.command(t, "unpause", "life").Output()
+	e.command(t, "exec", "life", "echo", "awake").Wants(0, "awake")
 }
 
 func testStdin(t *testing.T, e *engine) {
 	data := make([]byte, 3<<20+1)
 	rand.New(rand.NewSource(1)).Read(data)
-	o := e.container(t, "--rm", "--interactive", image, "cat").input(bytes.NewReader(data)).run()
-	if o.code != 0 || o.stdout != string(data) {
-		t.Errorf("exit code %d, %d of %d bytes, %s", o.code, len(o.stdout), len(data), o.stderr)
+	o := e.container(t, "--rm", "--interactive", image, "cat").Input(bytes.NewReader(data)).Run()
+	if o.Code != 0 || o.Stdout != string(data) {
+		t.Errorf("exit code %d, %d of %d bytes, %s", o.Code, len(o.Stdout), len(data), o.Stderr)
 	}
 }
 
@@ -139,5 +141,5 @@ func buildContext(t *testing.T) string {
 
 func builtOutput(t *testing.T, e *engine) {
 	t.Helper()
-	e.container(t, "--rm", "built").wants(0, "1")
+	e.container(t, "--rm", "built").Wants(0, "1")
 }

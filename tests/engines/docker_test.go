@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/microvm/microvm/tests/command"
 )
 
 // newDocker starts a daemon whose default runtime is microvm.
@@ -29,14 +31,14 @@ func newDocker(t *testing.T) *engine {
 	}
 	log := startDaemon(t, dir, config)
 	e := &engine{name: "docker", args: []string{"/usr/bin/docker", "--config", dir, "--host", "unix://" + filepath.Join(dir, "sock")}}
-	eventually(t, "dockerd answers", func() bool { return e.command(t, "info").run().code == 0 })
+	command.Eventually(t, "dockerd answers", func() bool { return e.command(t, "info").Run().Code == 0 })
 	t.Cleanup(func() {
 		if t.Failed() {
 			text, _ := os.ReadFile(log)
 			t.Logf("end of dockerd's log: %s", text[max(0, len(text)-4096):])
 		}
 	})
-	e.command(t, "import", rootfs, image).output()
+	e.command(t, "import", rootfs, image).Output()
 	return e
 }
 
@@ -66,15 +68,15 @@ func TestDocker(t *testing.T) {
 	e := newDocker(t)
 	testEngine(t, e)
 	t.Run("health", func(t *testing.T) {
-		e.container(t, "--detach", "--name", "healthy", "--health-cmd", "test -e /tmp/well", "--health-interval", "1s", image, "sh", "-c", "touch /tmp/well; sleep 1000").output()
-		eventually(t, "the container is healthy", func() bool {
-			return strings.TrimSpace(e.command(t, "inspect", "--format", "{{.State.Health.Status}}", "healthy").output()) == "healthy"
+		e.container(t, "--detach", "--name", "healthy", "--health-cmd", "test -e /tmp/well", "--health-interval", "1s", image, "sh", "-c", "touch /tmp/well; sleep 1000").Output()
+		command.Eventually(t, "the container is healthy", func() bool {
+			return strings.TrimSpace(e.command(t, "inspect", "--format", "{{.State.Health.Status}}", "healthy").Output()) == "healthy"
 		})
-		e.command(t, "rm", "--force", "healthy").output()
+		e.command(t, "rm", "--force", "healthy").Output()
 	})
 	t.Run("build", func(t *testing.T) {
 		t.Setenv("DOCKER_BUILDKIT", "0") // BuildKit calls runc itself
-		e.command(t, "build", "--network", "none", "--tag", "built", buildContext(t)).output()
+		e.command(t, "build", "--network", "none", "--tag", "built", buildContext(t)).Output()
 		builtOutput(t, e)
 	})
 }

@@ -14,8 +14,8 @@ func newPodman(t *testing.T) *engine {
 		"--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "file",
 		"--runtime", runtimePath(), "--runtime-flag", "machine=" + machine,
 	}}
-	e.command(t, "import", rootfs, image).output()
-	t.Cleanup(func() { e.command(t, "rm", "--force", "--all", "--time", "0").output() })
+	e.command(t, "import", rootfs, image).Output()
+	t.Cleanup(func() { e.command(t, "rm", "--force", "--all", "--time", "0").Output() })
 	return e
 }
 
@@ -23,24 +23,24 @@ func TestPodman(t *testing.T) {
 	e := newPodman(t)
 	testEngine(t, e)
 	t.Run("health", func(t *testing.T) {
-		e.container(t, "--detach", "--name", "healthy", "--health-cmd", "test -e /tmp/well", "--health-interval", "disable", image, "sleep", "1000").output()
-		if o := e.command(t, "healthcheck", "run", "healthy").run(); o.code != 1 {
+		e.container(t, "--detach", "--name", "healthy", "--health-cmd", "test -e /tmp/well", "--health-interval", "disable", image, "sleep", "1000").Output()
+		if o := e.command(t, "healthcheck", "run", "healthy").Run(); o.Code != 1 {
 			t.Errorf("before: %v", o)
 		}
-		e.command(t, "exec", "healthy", "touch", "/tmp/well").output()
-		e.command(t, "healthcheck", "run", "healthy").wants(0)
+		e.command(t, "exec", "healthy", "touch", "/tmp/well").Output()
+		e.command(t, "healthcheck", "run", "healthy").Wants(0)
 	})
 	t.Run("build", func(t *testing.T) {
 		build := []string{"build", "--network", "none", "--isolation", "oci", "--runtime", runtimePath(), "--tag", "built"}
-		e.command(t, append(build, buildContext(t))...).output()
+		e.command(t, append(build, buildContext(t))...).Output()
 		builtOutput(t, e)
 	})
 	t.Run("out of memory", func(t *testing.T) {
-		o := e.container(t, "--name", "hungry", "--memory", "64m", image, "tail", "/dev/zero").run()
-		if o.code != 137 {
+		o := e.container(t, "--name", "hungry", "--memory", "64m", image, "tail", "/dev/zero").Run()
+		if o.Code != 137 {
 			t.Errorf("%v", o)
 		}
-		if got := strings.TrimSpace(e.command(t, "inspect", "--format", "{{.State.OOMKilled}}", "hungry").output()); got != "true" {
+		if got := strings.TrimSpace(e.command(t, "inspect", "--format", "{{.State.OOMKilled}}", "hungry").Output()); got != "true" {
 			t.Errorf("OOMKilled is %s", got)
 		}
 	})

@@ -1,0 +1,130 @@
+// Package inventory finds what a test has left behind on the host. Tests that use
+// it are subreapers: nothing that they start can leave their descent.
+package inventory
+
+import (
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Inventory is what a container could leave behind on the host.
+type Inventory struct {
+	dir       string
+	processes map[string]bool // pid and command line
+	mounts    map[string]bool
+	cgroups   map[string]bool
+	sockets   map[string]bool // bound unix sockets
+	links     map[string]bool // network interfaces
+}
+
+// Take makes one, in which the temporary files are those below dir, the test's.
+func Take(t *testing.T, dir string) Inventory {
+	t.Helper()
+	concerning := func(path string) string { return concerning(dir, path) }
+	return Inventory{
+		dir:       dir,
+		processes: ourProcesses(),
+		mounts:    lines(t, "/proc/self/mountinfo", func(f []string) string { return concerning(f[4]) }),
+		cgroups:   ourCgroups(),
+		sockets:   lines(t, "/proc/net/unix", func(f []string) string { return concerning(boundPath(f)) }),
+		links:     dirNames("/sys/class/net"),
+	}
+}
+
+// concerning returns path unless it is a temporary file of somebody else, or
+// the abstract name that the kernel gives to a socket without one.
+func concerning(dir, path string) string {
+	if strings.HasPrefix(path, dir+"/") {
+		return path
+	}
+	for _, others := range elsewhere {
+		if strings.HasPrefix(path, others) {
+			return ""
+		}
+	}
+	return path
+}
+
+// elsewhere are prefixes of what others on the machine make and remove while a
+// test runs: temporary files, the abstract names of unnamed sockets, and what
+// belongs to containerd and to containers outside of the tests.
+var elsewhere = []string{os.TempDir() + "/", "@", "/run/containerd/", "/run/microvm/"}
+
+// Compare fails the test for everything that is there now and was not before.
+// Processes that are about to end get a moment to do so.
+func Compare(t *testing.T, before Inventory) {
+	t.Helper()
+	now := Take(t, before.dir)
+	for end := time.Now().Add(10 * time.Second); len(more(now.processes, before.processes)) > 0 && time.Now().Before(end); {
+		time.Sleep(50 * time.Millisecond)
+		now = Take(t, before.dir)
+	}
+	for what, pair := range map[string][2]map[string]bool{
+		"process": {now.processes, before.processes},
+		"mount":   {now.mounts, before.mounts},
+		"cgroup":  {now.cgroups, before.cgroups},
+		"socket":  {now.sockets, before.sockets},
+		"link":    {now.links, before.links},
+	} {
+		for _, k := range more(pair[0], pair[1]) {
+			t.Errorf("left behind: %s %s", what, k)
+		}
+	}
+}
+
+func more(now, before map[string]bool) []string {
+	var extra []string
+	for k := range now {
+		if !before[k] {
+			extra = append(extra, k)
+		}
+	}
+	sort.Strings(extra)
+	return extra
+}
+
+func lines(t *testing.T, path string, key func(fields []string) string) map[string]bool {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := map[string]bool{}
+	for line := range strings.Lines(string(data)) {
+		if k := key(strings.Fields(line)); k != "" {
+			set[k] = true
+		}
+	}
+	return set
+}
+
+func boundPath(f []string) string {
+	if len(f) < 8 {
+		return ""
+	}
+	return f[7]
+}
+
+func ourCgroups() map[string]bool {
+	set := map[string]bool{}
+	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/*"} {
+		dirs, _ := filepath.Glob(root + "/*microvm*")
+		for _, d := range dirs {
+			set[d] = true
+		}
+	}
+	return set
+}
+
+func dirNames(dir string) map[string]bool {
+	set := map[string]bool{}
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		set[e.Name()] = true
+	}
+	return set
+}

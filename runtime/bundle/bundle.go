@@ -26,11 +26,19 @@ type Bundle struct {
 	// Dir is absolute.
 	Dir  string
 	Spec *specs.Spec
+	// joined are the namespaces that the container shares with its pod; Spec
+	// has them no more.
+	joined []specs.LinuxNamespaceType
+	pod    *specs.LinuxResources
 }
 
 // Load reads and validates the bundle in dir. Its errors name the file, the
 // field and what is wrong with it.
-func Load(dir string) (*Bundle, error) {
+func Load(dir string) (*Bundle, error) { return LoadInPod(dir, 0) }
+
+// LoadInPod is Load for a container in the machine of a pod, for which the
+// host's process pid stands: its namespaces can be joined.
+func LoadInPod(dir string, pid int) (*Bundle, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("find bundle: %w", err)
@@ -43,14 +51,18 @@ func Load(dir string) (*Bundle, error) {
 		}
 		return nil, err
 	}
-	if err := Validate(spec); err != nil {
+	b := &Bundle{Dir: dir, Spec: spec, joined: join(spec, pid)}
+	err = Validate(spec)
+	if err == nil && b.IsSandbox() {
+		b.pod, err = podResources(spec.Annotations)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	// Relative ones are deprecated, and relative to the root (config.md, Mounts).
 	for i := range spec.Mounts {
 		spec.Mounts[i].Destination = filepath.Join("/", spec.Mounts[i].Destination)
 	}
-	b := &Bundle{Dir: dir, Spec: spec}
 	return b, b.checkRoot(file)
 }
 
@@ -87,8 +99,11 @@ func (b *Bundle) CgroupsPath() string {
 	return b.Spec.Linux.CgroupsPath
 }
 
-// Resources are the container's limits, or nil.
+// Resources are the container's limits, or nil; those of a sandbox are its pod's.
 func (b *Bundle) Resources() *specs.LinuxResources {
+	if b.IsSandbox() {
+		return b.pod
+	}
 	if b.Spec.Linux == nil {
 		return nil
 	}

@@ -272,7 +272,7 @@ func TestSizes(t *testing.T) {
 		{nil, &specs.LinuxCPU{Quota: p(int64(100000)), Cpus: "0-3"}, Size{CPUs: 1}},
 		{nil, &specs.LinuxCPU{Cpus: "x,-1,5-2"}, Size{}},
 	} {
-		if got := sizeOf(&specs.Linux{Resources: &specs.LinuxResources{Memory: c.mem, CPU: c.cpu}}); got != c.want {
+		if got := sizeOf(&specs.LinuxResources{Memory: c.mem, CPU: c.cpu}); got != c.want {
 			t.Errorf("%+v %+v: %+v", c.mem, c.cpu, got)
 		}
 	}

@@ -79,15 +79,15 @@ type Size struct {
 	CPUs int
 }
 
-func sizeOf(l *specs.Linux) Size {
+func sizeOf(r *specs.LinuxResources) Size {
 	var s Size
-	if l == nil || l.Resources == nil {
+	if r == nil {
 		return s
 	}
-	if m := l.Resources.Memory; m != nil && m.Limit != nil && *m.Limit > 0 {
+	if m := r.Memory; m != nil && m.Limit != nil && *m.Limit > 0 {
 		s.Memory = uint64(*m.Limit)
 	}
-	if c := l.Resources.CPU; c != nil {
+	if c := r.CPU; c != nil {
 		s.CPUs = cpus(c)
 	}
 	return s

@@ -123,8 +123,9 @@ func withoutBind(options []string) []string {
 }
 
 const (
-	sharedMemory = "/dev/shm"
-	cgroupDir    = "/sys/fs/cgroup"
+	sharedMemory       = "/dev/shm"
+	sharedMemorySource = "shm"
+	cgroupDir          = "/sys/fs/cgroup"
 )
 
 // splitSharedMemory gives the guest a tmpfs of its own where an engine has
@@ -139,7 +140,7 @@ func (p *Plan) splitSharedMemory(m *specs.Mount, source string) bool {
 	if st.Blocks > 0 {
 		options = append(options, "size="+strconv.FormatUint(st.Blocks*uint64(st.Bsize), 10))
 	}
-	m.Type, m.Source, m.Options = "tmpfs", "shm", options
+	m.Type, m.Source, m.Options = "tmpfs", sharedMemorySource, options
 	m.UIDMappings, m.GIDMappings = nil, nil
 	return true
 }

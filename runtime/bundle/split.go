@@ -55,7 +55,7 @@ type Stat func(path string) (fs.FileInfo, error)
 // sources of bind mounts and about devices. b is not changed.
 func (b *Bundle) Split(id string, stat Stat) (*Plan, error) {
 	guest := *b.Spec
-	p := &Plan{Guest: &guest, Size: sizeOf(b.Spec.Linux)}
+	p := &Plan{Guest: &guest, Size: sizeOf(b.Resources())}
 	p.Exports = []Export{{Name: RootExport, Path: b.Rootfs(), ReadOnly: b.Spec.Root.Readonly, Submounts: true}}
 	guest.Root = &specs.Root{Path: guestPath(RootExport), Readonly: b.Spec.Root.Readonly}
 	guest.Hooks = guestHooks(b.Spec.Hooks)
@@ -73,6 +73,9 @@ func (b *Bundle) Split(id string, stat Stat) (*Plan, error) {
 	files, err := p.splitMounts(b, stat)
 	if err != nil {
 		return nil, err
+	}
+	if PodID(b.Spec.Annotations) != "" {
+		p.guestPod(b)
 	}
 	if b.Spec.Root.Readonly {
 		p.Mountpoints = mountpoints(guest.Mounts, files)

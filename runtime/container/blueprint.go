@@ -2,6 +2,7 @@ package container
 
 import (
 	"github.com/opencontainers/cgroups"
+	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/microvm/microvm/runtime/bundle"
 	"github.com/microvm/microvm/runtime/cgroup"
@@ -19,9 +20,10 @@ type Blueprint struct {
 
 // Blueprint reads the bundle in dir, chooses a machine for it and makes the
 // mount points that the guest cannot make. prefix goes before the names of the
-// exports.
-func (e *Engine) Blueprint(id, dir, prefix string) (*Blueprint, error) {
-	d, err := e.design(id, dir)
+// exports. pod is the host's process that stands for the machine which the
+// container is to share, 0 for a machine of its own.
+func (e *Engine) Blueprint(id, dir, prefix string, pod int) (*Blueprint, error) {
+	d, err := e.designInPod(id, dir, pod)
 	if err != nil {
 		return nil, err
 	}
@@ -34,6 +36,19 @@ func (e *Engine) Blueprint(id, dir, prefix string) (*Blueprint, error) {
 }
 
 // HostLimits are what the machine's cgroup on the host is limited to.
-func (b *Blueprint) HostLimits() *cgroups.Resources {
-	return cgroup.Resources(b.Bundle.Resources(), cgroup.Machine{Memory: machineMemory(b.Machine.Machine, b.Machine.Memory)})
+func (b *Blueprint) HostLimits() *cgroups.Resources { return b.hostLimits(b.Bundle.Resources()) }
+
+func (b *Blueprint) hostLimits(r *specs.LinuxResources) *cgroups.Resources {
+	return cgroup.Resources(r, cgroup.Machine{Memory: machineMemory(b.Machine.Machine, b.Machine.Memory)})
+}
+
+// Update splits changed limits of the container in what the agent and what the
+// machine's cgroup on the host is told. memory is the machine's, in bytes.
+func (b *Blueprint) Update(r *specs.LinuxResources, memory uint64) (guest *specs.LinuxResources, host *cgroups.Resources, err error) {
+	changed := *r
+	changed.Devices = nil // CRI repeats those of the container, which stay
+	if err := checkUpdate(b.Machine.ID, memory, &changed); err != nil {
+		return nil, nil, err
+	}
+	return bundle.GuestResources(&changed), b.hostLimits(&changed), nil
 }

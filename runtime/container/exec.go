@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -124,10 +123,7 @@ func (e *Engine) startExec(ctx context.Context, p *process, r ExecRequest, foreg
 	if err != nil {
 		return err
 	}
-	dial := func(ctx context.Context, port uint32) (*net.UnixConn, error) {
-		return sandbox.Dial(ctx, e.Store.Path(r.ID, state.SocketFile), port)
-	}
-	if p.io, err = openStreams(ctx, dial, ioRequest{r.Process.Terminal, r.Process.ConsoleSize, r.ConsoleSocket}); err != nil {
+	if p.io, err = openStreams(ctx, e.Store.Path(r.ID, state.SocketFile), ioRequest{r.Process.Terminal, r.Process.ConsoleSize, r.ConsoleSocket}); err != nil {
 		return err
 	}
 	_, err = p.agent.Task.Exec(ctx, &api.ExecProcessRequest{

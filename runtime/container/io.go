@@ -2,21 +2,16 @@ package container
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"net"
 	"sync"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/microvm/microvm/agent/api"
+	"github.com/microvm/microvm/runtime/sandbox"
 	"github.com/microvm/microvm/runtime/stdio"
 )
-
-// dialer connects to a port of the guest.
-type dialer func(ctx context.Context, port uint32) (*net.UnixConn, error)
 
 // streams are a process's standard streams, connected with this process's own
 // or with a terminal.
@@ -49,8 +44,8 @@ func checkIO(terminal, detach bool, consoleSocket string) error {
 }
 
 // openStreams makes the terminal, if there is to be one, and the connections
-// into the guest. Nothing flows before flow.
-func openStreams(ctx context.Context, dial dialer, r ioRequest) (*streams, error) {
+// into the guest whose machine made socket. Nothing flows before flow.
+func openStreams(ctx context.Context, socket string, r ioRequest) (*streams, error) {
 	relay, err := stdio.NewRelay()
 	if err != nil {
 		return nil, err
@@ -60,7 +55,7 @@ func openStreams(ctx context.Context, dial dialer, r ioRequest) (*streams, error
 		err = s.openTerminal(r)
 	}
 	if err == nil {
-		err = s.connect(ctx, dial, r)
+		err = s.connect(ctx, socket, r)
 	}
 	if err != nil {
 		s.Close()
@@ -94,47 +89,27 @@ func (s *streams) openTerminal(r ioRequest) (err error) {
 // connect opens the streams, all at once, and names them. A terminal of the
 // caller's treats newlines itself, so that there are no carriage returns in a
 // file or pipe that its output goes to.
-func (s *streams) connect(ctx context.Context, dial dialer, r ioRequest) error {
-	var unique [8]byte
-	// crypto/rand never fails.
-	_, _ = rand.Read(unique[:])
+func (s *streams) connect(ctx context.Context, socket string, r ioRequest) error {
 	urls := []*string{&s.stdin, &s.stdout, &s.stderr}
 	if r.terminal {
 		urls = urls[:2]
 	}
-	conns, errs := make([]*net.UnixConn, len(urls)), make([]error, len(urls))
+	conns, ids, errs := make([]*net.UnixConn, len(urls)), make([]string, len(urls)), make([]error, len(urls))
 	var wg sync.WaitGroup
-	for i, url := range urls {
-		id := streamID(unique, i)
-		*url = api.StreamURL(id)
-		wg.Go(func() { conns[i], errs[i] = openStream(ctx, dial, id) })
+	for i := range urls {
+		wg.Go(func() { conns[i], ids[i], errs[i] = sandbox.OpenStream(ctx, socket) })
 	}
 	wg.Wait()
-	for _, c := range conns {
+	for i, c := range conns {
 		if c != nil {
+			*urls[i] = api.StreamURL(ids[i])
 			s.conns = append(s.conns, c)
 		}
 	}
 	if r.terminal && r.consoleSocket == "" {
-		s.stdout = api.PlainStreamURL(streamID(unique, 1))
+		s.stdout = api.PlainStreamURL(ids[1])
 	}
 	return errors.Join(errs...)
-}
-
-func streamID(unique [8]byte, i int) string {
-	return fmt.Sprintf("%s-%d", hex.EncodeToString(unique[:]), i)
-}
-
-func openStream(ctx context.Context, dial dialer, id string) (*net.UnixConn, error) {
-	c, err := dial(ctx, api.PortStream)
-	if err != nil {
-		return nil, fmt.Errorf("open stream: %w", err)
-	}
-	if err := api.OpenStream(c, id); err != nil {
-		c.Close()
-		return nil, err
-	}
-	return c, nil
 }
 
 // flow lets the bytes flow; the process exists in the guest. The terminal of

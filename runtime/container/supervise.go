@@ -154,7 +154,7 @@ func (s *supervisor) boot(ctx context.Context) error { return s.blameHost(s.vm.B
 // create makes the container in the guest, with its streams flowing.
 func (s *supervisor) create(ctx context.Context) error {
 	p := s.design.bundle.Spec.Process
-	io, err := openStreams(ctx, s.vm.Dial, ioRequest{p.Terminal, p.ConsoleSize, s.request.ConsoleSocket})
+	io, err := openStreams(ctx, s.vm.Socket(), ioRequest{p.Terminal, p.ConsoleSize, s.request.ConsoleSocket})
 	if err != nil {
 		return err
 	}

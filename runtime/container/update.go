@@ -9,7 +9,6 @@ import (
 
 	"github.com/microvm/microvm/agent/api"
 	"github.com/microvm/microvm/runtime/bundle"
-	"github.com/microvm/microvm/runtime/state"
 )
 
 // Update changes limits of a container; what r leaves out stays as it is.
@@ -21,7 +20,7 @@ func (e *Engine) Update(ctx context.Context, id string, r *specs.LinuxResources)
 	if err := allow(verbUpdate, s); err != nil {
 		return err
 	}
-	if err := checkUpdate(s, r); err != nil {
+	if err := checkUpdate(id, s.Memory, r); err != nil {
 		return err
 	}
 	resources, err := api.NewResources(bundle.GuestResources(r))
@@ -41,11 +40,12 @@ func (e *Engine) Update(ctx context.Context, id string, r *specs.LinuxResources)
 	return nil
 }
 
-// checkUpdate refuses what a machine can't do while it runs.
-func checkUpdate(s *state.State, r *specs.LinuxResources) error {
-	if m := r.Memory; m != nil && m.Limit != nil && *m.Limit > 0 && s.Memory != 0 {
-		if most := mostOf(s.Memory); uint64(*m.Limit) > most {
-			return fmt.Errorf("update memory limit of container %s: %d bytes are more than the %d that its machine, which was started with %d, can give: make the container anew with a higher limit or the annotation io.microvm.memory", s.ID, *m.Limit, most, s.Memory)
+// checkUpdate refuses what a machine with so many bytes of memory can't do while
+// it runs.
+func checkUpdate(id string, machine uint64, r *specs.LinuxResources) error {
+	if m := r.Memory; m != nil && m.Limit != nil && *m.Limit > 0 && machine != 0 {
+		if most := mostOf(machine); uint64(*m.Limit) > most {
+			return fmt.Errorf("update memory limit of container %s: %d bytes are more than the %d that its machine, which was started with %d, can give: make the container anew with a higher limit or the annotation io.microvm.memory", id, *m.Limit, most, machine)
 		}
 	}
 	if c := r.CPU; c != nil && (c.RealtimeRuntime != nil || c.RealtimePeriod != nil) {

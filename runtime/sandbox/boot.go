@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net"
 	"time"
 
 	"google.golang.org/grpc/status"
@@ -57,7 +56,7 @@ func (vm *VM) greet(ctx context.Context, client *api.Client) (*api.HelloResponse
 	entropy := make([]byte, entropyBytes)
 	// crypto/rand never fails.
 	_, _ = rand.Read(entropy)
-	resp, err := client.Hello(ctx, "", entropy)
+	resp, err := client.Hello(ctx, vm.config.Hostname, entropy)
 	if err == nil && vm.config.Machine != control.MachineKVM {
 		err = client.SetClock(ctx)
 	}
@@ -133,7 +132,5 @@ func (vm *VM) closeAgent() {
 	}
 }
 
-// Dial connects to a port of the guest.
-func (vm *VM) Dial(ctx context.Context, port uint32) (*net.UnixConn, error) {
-	return Dial(ctx, vm.config.Socket, port)
-}
+// Socket is the path for [Dial] and [OpenStream].
+func (vm *VM) Socket() string { return vm.config.Socket }

@@ -6,6 +6,8 @@ import "github.com/sirupsen/logrus"
 type Config struct {
 	// ID names the machine in logs.
 	ID string
+	// Hostname of the guest; empty leaves it alone.
+	Hostname string
 	// Machine is control.MachineKVM or control.MachineSoftware.
 	Machine string
 	CPUs    int

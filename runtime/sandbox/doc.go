@@ -4,7 +4,7 @@
 //	vm, err := Launch(config)      the VM process runs, the guest begins to boot
 //	defer vm.Close()
 //	err = vm.Boot(ctx)             the agent has answered
-//	vm.Agent(), vm.Dial(port)      calls and streams
+//	vm.Agent(), Dial(vm.Socket()) calls and streams
 //	vm.Shutdown(ctx)               the guest writes back and powers off
 //	<-vm.Done(); vm.End()          how it ended
 //

@@ -3,16 +3,13 @@ package sandbox
 import (
 	"context"
 	"fmt"
-	"os"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/microvm/microvm/vmm/control"
 )
 
 // AddExport shows the running guest one more directory or file.
 func (vm *VM) AddExport(ctx context.Context, x Export) error {
-	f, err := os.OpenFile(x.Path, unix.O_PATH, 0)
+	f, err := x.open()
 	if err != nil {
 		return fmt.Errorf("open export %s: %w", x.Name, err)
 	}

@@ -44,7 +44,7 @@ func TestLifeOfAMachine(t *testing.T) {
 
 func TestDial(t *testing.T) {
 	vm, _ := fake(t, "good")
-	c, err := vm.Dial(t.Context(), 7)
+	c, err := Dial(t.Context(), vm.Socket(), 7)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,19 +58,19 @@ func TestDial(t *testing.T) {
 	if got, err := io.ReadAll(c); err != nil || string(got) != "echo" {
 		t.Errorf("%q %v", got, err)
 	}
-	if _, err := vm.Dial(t.Context(), 8); err == nil || !strings.Contains(err.Error(), "no room") {
+	if _, err := Dial(t.Context(), vm.Socket(), 8); err == nil || !strings.Contains(err.Error(), "no room") {
 		t.Error(err)
 	}
-	if _, err := vm.Dial(t.Context(), 1); !errors.Is(err, ErrUnreachable) {
+	if _, err := Dial(t.Context(), vm.Socket(), 1); !errors.Is(err, ErrUnreachable) {
 		t.Error(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := vm.Dial(ctx, 9); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := Dial(ctx, vm.Socket(), 9); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}
 	vm.Kill()
-	if _, err := vm.Dial(t.Context(), 7); !errors.Is(err, ErrUnreachable) {
+	if _, err := Dial(t.Context(), vm.Socket(), 7); !errors.Is(err, ErrUnreachable) {
 		t.Error(err)
 	}
 	if _, err := Dial(t.Context(), "/no/such/socket", 7); !errors.Is(err, ErrUnreachable) {

@@ -20,8 +20,8 @@ type Conn interface {
 // bufferSize is what is moved at a time: a pipe's capacity.
 const bufferSize = 64 << 10
 
-// Relay copies between descriptors and connections. It owns its connections,
-// the descriptors stay the caller's.
+// Relay copies between descriptors and connections. It owns its connections;
+// descriptors stay the caller's.
 type Relay struct {
 	stop    *os.File // its close wakes the input copy
 	stopped *os.File // the other end
@@ -58,12 +58,24 @@ func (r *Relay) Input(c Conn, fd int) {
 // When fd cannot be written to, the guest is told by a closed connection.
 func (r *Relay) Output(fd int, c Conn) {
 	r.adopt(c)
+	r.outputs.Go(func() { r.output(fd, c) })
+}
+
+// OutputFile is Output to a file that becomes the relay's, and is closed after
+// the last byte: whoever reads a fifo or a pipe sees the end then.
+func (r *Relay) OutputFile(f *os.File, c Conn) {
+	r.adopt(c)
 	r.outputs.Go(func() {
-		if err := copyOutput(fd, c); err != nil {
-			r.fail(err)
-			c.Close()
-		}
+		defer f.Close()
+		r.output(int(f.Fd()), c)
 	})
+}
+
+func (r *Relay) output(fd int, c Conn) {
+	if err := copyOutput(fd, c); err != nil {
+		r.fail(err)
+		c.Close()
+	}
 }
 
 // Wait returns when all output has been written, with the first error of one.

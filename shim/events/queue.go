@@ -4,6 +4,7 @@ package events
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/pkg/shim"
@@ -21,8 +22,11 @@ type event struct {
 
 // Queue hands events on one after the other.
 type Queue struct {
-	events chan event
-	done   chan struct{}
+	done chan struct{}
+
+	mu     sync.Mutex
+	events chan event // closed by Close
+	closed bool
 }
 
 // New makes a queue to publisher, for the namespace of ctx. Close ends both.
@@ -36,12 +40,24 @@ func New(ctx context.Context, publisher shim.Publisher) (*Queue, error) {
 	return q, nil
 }
 
-// Send queues an event. It does not wait for the daemon.
-func (q *Queue) Send(topic string, body proto.Message) { q.events <- event{topic, body} }
+// Send queues an event. It waits only when there are too many for a daemon that
+// is away. After Close it does nothing: nobody is left to be told.
+func (q *Queue) Send(topic string, body proto.Message) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.closed {
+		q.events <- event{topic, body}
+	}
+}
 
-// Close waits until all that was sent is published. Nothing may be sent after.
+// Close waits until all that was sent is published.
 func (q *Queue) Close() {
-	close(q.events)
+	q.mu.Lock()
+	if !q.closed {
+		q.closed = true
+		close(q.events)
+	}
+	q.mu.Unlock()
 	<-q.done
 }
 

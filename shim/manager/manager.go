@@ -3,11 +3,13 @@
 package manager
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,8 +31,8 @@ import (
 // Name is the runtime's.
 const Name = "io.containerd.microvm.v1"
 
-// groupAnnotation names the pod: all containers of a pod share a shim.
-const groupAnnotation = "io.kubernetes.cri.sandbox-id"
+// addressFile has the address of a bundle's shim.
+const addressFile = "address"
 
 type manager struct{ version string }
 
@@ -82,7 +84,7 @@ func start(ctx context.Context, l launch) (address string, err error) {
 	if err := ensure(ctx, l, address); err != nil {
 		return "", err
 	}
-	if err := os.WriteFile("address", []byte(address), 0o600); err != nil {
+	if err := os.WriteFile(addressFile, []byte(address), 0o600); err != nil {
 		return "", fmt.Errorf("write address: %w", err)
 	}
 	return address, nil
@@ -99,10 +101,8 @@ func readGroup(id string) (string, error) {
 	if err := json.Unmarshal(data, &spec); err != nil {
 		return "", fmt.Errorf("read bundle: %s: %w", bundle.ConfigFile, err)
 	}
-	if group := spec.Annotations[groupAnnotation]; group != "" {
-		return group, nil
-	}
-	return id, nil
+	// All containers of a pod share a shim.
+	return cmp.Or(bundle.PodID(spec.Annotations), id), nil
 }
 
 // ensure makes a shim serve address.
@@ -170,8 +170,24 @@ func (manager) Stop(ctx context.Context, id string) (shim.StopStatus, error) {
 	if err != nil {
 		log.G(ctx).WithError(err).Warn("the machine is not removed completely")
 	}
+	if err := removeSocket(dir); err != nil {
+		log.G(ctx).WithError(err).Warn("the shim's socket is left")
+	}
 	if err := mount.UnmountRecursive(filepath.Join(dir, "rootfs"), 0); err != nil {
 		return shim.StopStatus{}, fmt.Errorf("unmount root file system: %w", err)
 	}
 	return shim.StopStatus{Pid: pid, ExitStatus: 128 + int(syscall.SIGKILL), ExitedAt: time.Now()}, nil
+}
+
+// removeSocket removes the socket of the shim of the bundle dir, unless the
+// shim, which may be a pod's, still serves it.
+func removeSocket(dir string) error {
+	address, err := shim.ReadAddress(filepath.Join(dir, addressFile))
+	if err != nil || shim.CanConnect(address) {
+		return nil // a shim that did not start has none
+	}
+	if err := shim.RemoveSocket(address); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }

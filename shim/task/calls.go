@@ -2,100 +2,33 @@ package task
 
 import (
 	"context"
+	"time"
 
 	"github.com/containerd/containerd/api/events"
 	"github.com/containerd/containerd/v2/core/runtime"
-	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/containerd/log"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/microvm/microvm/agent/api"
-	"github.com/microvm/microvm/runtime/bundle"
-	"github.com/microvm/microvm/runtime/hooks"
 )
 
-// Start implements [api.TaskService].
-func (s *Service) Start(ctx context.Context, r *api.StartRequest) (*api.StartResponse, error) {
-	t, p, err := s.process(r.GetId(), r.GetExecId())
-	if err != nil {
-		return nil, err
-	}
-	if err := s.start(ctx, t, p, r); err != nil {
-		return nil, asStatus(err)
-	}
-	if p.exec == "" {
-		t.runLateHooks(ctx, hooks.Poststart, specs.StateRunning)
-	}
-	return &api.StartResponse{Pid: t.machine.pid()}, nil
-}
+// How long a guest may take before it counts as hung.
+const (
+	// answerGrace is for calls that change little.
+	answerGrace = 10 * time.Second
+	// workGrace is for calls that make or remove processes, in an emulated
+	// machine on a busy host.
+	workGrace = 2 * time.Minute
+)
 
-// start holds back the process's exit until its start is made known.
-func (s *Service) start(ctx context.Context, t *task, p *process, r *api.StartRequest) error {
-	p.life.Lock()
-	defer p.life.Unlock()
-	if p.started {
-		return status.Errorf(codes.FailedPrecondition, "process %s was started already", p.eventID())
-	}
-	if _, err := t.machine.agent().Start(ctx, r); err != nil {
-		return err
-	}
-	p.started, p.status = true, api.Status_RUNNING
-	if p.exec == "" {
-		s.events.Send(runtime.TaskStartEventTopic, &events.TaskStart{ContainerID: t.id, Pid: t.machine.pid()})
-		return nil
-	}
-	s.events.Send(runtime.TaskExecStartedEventTopic, &events.TaskExecStarted{ContainerID: t.id, ExecID: p.exec, Pid: t.machine.pid()})
-	go s.watch(t.machine, p)
-	return nil
-}
-
-// Exec implements [api.TaskService].
-func (s *Service) Exec(ctx context.Context, r *api.ExecProcessRequest) (*emptypb.Empty, error) {
-	t, err := s.task(r.GetId())
-	if err != nil {
-		return nil, err
-	}
-	if _, err := t.process(r.GetExecId()); err == nil {
-		return nil, status.Errorf(codes.AlreadyExists, "exec %s already exists in container %s", r.GetExecId(), t.id)
-	}
-	if err := t.addExec(ctx, r); err != nil {
-		return nil, asStatus(err)
-	}
-	s.events.Send(runtime.TaskExecAddedEventTopic, &events.TaskExecAdded{ContainerID: t.id, ExecID: r.GetExecId()})
-	return &emptypb.Empty{}, nil
-}
-
-func (t *task) addExec(ctx context.Context, r *api.ExecProcessRequest) error {
-	spec, err := api.ProcessSpec(r.GetSpec())
-	if err != nil {
-		return status.Error(codes.InvalidArgument, err.Error())
-	}
-	spec.Terminal = r.GetTerminal()
-	packed, err := api.NewProcessSpec(bundle.GuestProcess(spec))
-	if err != nil {
-		return err
-	}
-	names := stdioNames{r.GetStdin(), r.GetStdout(), r.GetStderr(), r.GetTerminal()}
-	io, err := openStreams(ctx, t.machine.vm, t.id, names)
-	if err != nil {
-		return err
-	}
-	_, err = t.machine.agent().Exec(ctx, &api.ExecProcessRequest{
-		Id: t.id, ExecId: r.GetExecId(), Terminal: r.GetTerminal(),
-		Stdin: io.guest.Stdin, Stdout: io.guest.Stdout, Stderr: io.guest.Stderr, Spec: packed,
-	})
-	if err == nil {
-		err = io.flow()
-	}
-	if err != nil {
-		io.close()
-		return err
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.execs[r.GetExecId()] = newProcess(t.id, r.GetExecId(), names, io)
-	return nil
+// ask makes a call of the guest.
+func ask[R, A any](ctx context.Context, t *task, grace time.Duration, r R, call func(context.Context, R) (A, error)) (A, error) {
+	ctx, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	a, err := call(ctx, r)
+	return a, t.machine.explain(err)
 }
 
 // Wait implements [api.TaskService].
@@ -113,22 +46,18 @@ func (s *Service) Wait(ctx context.Context, r *api.WaitRequest) (*api.WaitRespon
 }
 
 // State implements [api.TaskService].
-func (s *Service) State(ctx context.Context, r *api.StateRequest) (*api.StateResponse, error) {
+func (s *Service) State(_ context.Context, r *api.StateRequest) (*api.StateResponse, error) {
 	t, p, err := s.process(r.GetId(), r.GetExecId())
 	if err != nil {
 		return nil, err
 	}
+	if t.machine.over() {
+		s.end(t, p, exitLost, time.Now()) // whoever watches it may not know yet
+	}
 	p.life.Lock()
 	defer p.life.Unlock()
-	st := p.status
-	if p.exec == "" && st == api.Status_RUNNING {
-		// Only the guest knows whether it is paused.
-		if guest, err := t.machine.agent().State(ctx, r); err == nil && guest.GetStatus() == api.Status_PAUSED {
-			st = api.Status_PAUSED
-		}
-	}
 	return &api.StateResponse{
-		Id: t.id, ExecId: p.exec, Bundle: t.blueprint.Bundle.Dir, Pid: t.machine.pid(), Status: st,
+		Id: t.id, ExecId: p.exec, Bundle: t.blueprint.Bundle.Dir, Pid: t.machine.pid(), Status: p.status,
 		Stdin: p.stdio.Stdin, Stdout: p.stdio.Stdout, Stderr: p.stdio.Stderr, Terminal: p.stdio.Terminal,
 		ExitStatus: p.exit, ExitedAt: p.exitedAt(),
 	}, nil
@@ -146,22 +75,24 @@ func (s *Service) Kill(ctx context.Context, r *api.KillRequest) (*emptypb.Empty,
 		return nil, status.Error(codes.NotFound, "process already finished")
 	default:
 	}
-	return forward(ctx, r, t.machine.agent().Kill)
+	e, err := ask(ctx, t, answerGrace, r, t.guest.Kill)
+	if r.GetSignal() == sigkill && status.Code(err) == codes.DeadlineExceeded {
+		log.G(ctx).WithError(err).Errorf("the machine is killed with container %s", t.id)
+		t.machine.kill()
+		return &emptypb.Empty{}, nil
+	}
+	return e, err
 }
 
-// forward makes a call of the agent.
-func forward[R, A any](ctx context.Context, r R, call func(context.Context, R) (A, error)) (A, error) {
-	a, err := call(ctx, r)
-	return a, asStatus(err)
-}
-
-// Pids implements [api.TaskService]. The pids are the guest's.
-func (s *Service) Pids(ctx context.Context, r *api.PidsRequest) (*api.PidsResponse, error) {
+// Pids implements [api.TaskService]. There is one process on the host that
+// stands for all of the container's; their own pids are the guest's and mean
+// nothing here.
+func (s *Service) Pids(_ context.Context, r *api.PidsRequest) (*api.PidsResponse, error) {
 	t, err := s.task(r.GetId())
 	if err != nil {
 		return nil, err
 	}
-	return forward(ctx, r, t.machine.agent().Pids)
+	return &api.PidsResponse{Processes: []*api.ProcessInfo{{Pid: t.machine.pid()}}}, nil
 }
 
 // Pause implements [api.TaskService].
@@ -170,8 +101,9 @@ func (s *Service) Pause(ctx context.Context, r *api.PauseRequest) (*emptypb.Empt
 	if err != nil {
 		return nil, err
 	}
-	e, err := forward(ctx, r, t.machine.agent().Pause)
+	e, err := ask(ctx, t, answerGrace, r, t.guest.Pause)
 	if err == nil {
+		t.init.turn(api.Status_RUNNING, api.Status_PAUSED)
 		s.events.Send(runtime.TaskPausedEventTopic, &events.TaskPaused{ContainerID: t.id})
 	}
 	return e, err
@@ -183,8 +115,9 @@ func (s *Service) Resume(ctx context.Context, r *api.ResumeRequest) (*emptypb.Em
 	if err != nil {
 		return nil, err
 	}
-	e, err := forward(ctx, r, t.machine.agent().Resume)
+	e, err := ask(ctx, t, answerGrace, r, t.guest.Resume)
 	if err == nil {
+		t.init.turn(api.Status_PAUSED, api.Status_RUNNING)
 		s.events.Send(runtime.TaskResumedEventTopic, &events.TaskResumed{ContainerID: t.id})
 	}
 	return e, err
@@ -201,18 +134,17 @@ func (s *Service) ResizePty(ctx context.Context, r *api.ResizePtyRequest) (*empt
 	if err != nil {
 		return nil, err
 	}
-	return forward(ctx, r, t.machine.agent().ResizePty)
+	return ask(ctx, t, answerGrace, r, t.guest.ResizePty)
 }
 
 // CloseIO implements [api.TaskService].
 func (s *Service) CloseIO(_ context.Context, r *api.CloseIORequest) (*emptypb.Empty, error) {
 	_, p, err := s.process(r.GetId(), r.GetExecId())
+	if err == nil && r.GetStdin() {
+		err = asStatus(p.io.closeInput())
+	}
 	if err != nil {
 		return nil, err
-	}
-	if r.GetStdin() {
-		// What is in the fifo still goes to the process.
-		p.io.closeInput()
 	}
 	return &emptypb.Empty{}, nil
 }
@@ -223,7 +155,23 @@ func (s *Service) Update(ctx context.Context, r *api.UpdateTaskRequest) (*emptyp
 	if err != nil {
 		return nil, err
 	}
-	return forward(ctx, r, t.machine.agent().Update)
+	resources, err := api.Resources(r.GetResources())
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	inside, outside, err := t.blueprint.Update(resources, t.machine.memory)
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	packed, err := api.NewResources(inside)
+	if err != nil {
+		return nil, asStatus(err)
+	}
+	e, err := ask(ctx, t, answerGrace, &api.UpdateTaskRequest{Id: t.id, Resources: packed}, t.guest.Update)
+	if err == nil && t.shapes {
+		t.machine.limit(ctx, outside)
+	}
+	return e, err
 }
 
 // Stats implements [api.TaskService].
@@ -232,5 +180,5 @@ func (s *Service) Stats(ctx context.Context, r *api.StatsRequest) (*api.StatsRes
 	if err != nil {
 		return nil, err
 	}
-	return forward(ctx, r, t.machine.agent().Stats)
+	return ask(ctx, t, answerGrace, r, t.guest.Stats)
 }

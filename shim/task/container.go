@@ -29,11 +29,16 @@ import (
 type task struct {
 	id        string
 	machine   *machine
+	guest     guestTask
 	blueprint *container.Blueprint
 	init      *process
+	// shapes says that the machine's cgroup on the host has this container's
+	// limits: it is the machine's only one, or its pod's sandbox.
+	shapes bool
 
 	mu    sync.Mutex
 	execs map[string]*process
+	oom   uint64 // how many kills for want of memory are known
 }
 
 func (t *task) process(exec string) (*process, error) {
@@ -69,7 +74,7 @@ func (s *Service) Create(ctx context.Context, r *api.CreateTaskRequest) (*api.Cr
 		ContainerID: t.id, Bundle: r.GetBundle(), Rootfs: rootfsMounts(r), Checkpoint: r.GetCheckpoint(), Pid: t.machine.pid(),
 		IO: &events.TaskIO{Stdin: r.GetStdin(), Stdout: r.GetStdout(), Stderr: r.GetStderr(), Terminal: r.GetTerminal()},
 	})
-	go s.watch(t.machine, t.init)
+	go s.watch(t, t.init)
 	return &api.CreateTaskResponse{Pid: t.machine.pid()}, nil
 }
 
@@ -91,16 +96,21 @@ func (s *Service) create(ctx context.Context, r *api.CreateTaskRequest) (t *task
 			err = errors.Join(err, unmountRoot(r.GetBundle()))
 		}
 	}()
-	t = &task{id: r.GetId(), execs: map[string]*process{}}
-	if t.blueprint, err = s.engine.Blueprint(t.id, r.GetBundle(), exportPrefix(t.id)); err != nil {
+	t = &task{id: r.GetId(), execs: map[string]*process{}, shapes: s.machine == nil}
+	pod := 0
+	if s.machine != nil {
+		pod = int(s.machine.pid())
+	} else if s.engine.Config, err = configure(ctx, r.GetOptions()); err != nil {
 		return nil, err
 	}
-	made := s.machine == nil
+	if t.blueprint, err = s.engine.Blueprint(t.id, r.GetBundle(), exportPrefix(t.id), pod); err != nil {
+		return nil, err
+	}
 	if err := s.enter(ctx, t); err != nil {
 		return nil, err
 	}
-	if err := s.createInGuest(ctx, t, r); err != nil {
-		s.leave(ctx, t, made)
+	if err := s.fill(ctx, t, r); err != nil {
+		s.leave(ctx, t, t.shapes)
 		return nil, err
 	}
 	return t, nil
@@ -139,16 +149,34 @@ func unmountRoot(bundle string) error {
 	return nil
 }
 
+// fill makes what runs in the machine.
+func (s *Service) fill(ctx context.Context, t *task, r *api.CreateTaskRequest) error {
+	if t.blueprint.Bundle.IsSandbox() {
+		t.guest = newPause(t.machine.vm.Done())
+		t.init = newProcess(t.id, "", stdioNames{}, nil)
+		s.sandbox = t
+		return nil
+	}
+	t.guest = t.machine.agent()
+	if err := s.joinPod(ctx, t); err != nil {
+		return err
+	}
+	return t.createInGuest(ctx, r)
+}
+
 // enter gives t its machine: a new one, or the pod's with t's exports.
 func (s *Service) enter(ctx context.Context, t *task) (err error) {
 	if s.machine != nil {
 		t.machine = s.machine
 		for _, x := range t.blueprint.Machine.Exports {
 			if err := t.machine.vm.AddExport(ctx, x); err != nil {
-				return err
+				return t.machine.explain(err)
 			}
 		}
 		return nil
+	}
+	if err := t.prepare(); err != nil {
+		return err
 	}
 	if t.machine, err = launch(ctx, t.blueprint); err != nil {
 		return err
@@ -160,7 +188,7 @@ func (s *Service) enter(ctx context.Context, t *task) (err error) {
 		t.machine.kill()
 		return err
 	}
-	t.machine.limit(ctx, t.blueprint)
+	t.machine.limit(ctx, t.blueprint.HostLimits())
 	s.machine = t.machine
 	return nil
 }
@@ -169,7 +197,10 @@ func (s *Service) enter(ctx context.Context, t *task) (err error) {
 func (s *Service) leave(ctx context.Context, t *task, last bool) {
 	if last {
 		t.machine.shutdown(ctx)
-		s.machine = nil
+		s.machine, s.sandbox, s.holder = nil, nil, 0
+		return
+	}
+	if t.machine.over() {
 		return
 	}
 	for _, x := range t.blueprint.Machine.Exports {
@@ -179,7 +210,7 @@ func (s *Service) leave(ctx context.Context, t *task, last bool) {
 	}
 }
 
-func (s *Service) createInGuest(ctx context.Context, t *task, r *api.CreateTaskRequest) error {
+func (t *task) createInGuest(ctx context.Context, r *api.CreateTaskRequest) error {
 	options, err := api.NewContainerOptions(t.blueprint.Plan.Guest)
 	if err != nil {
 		return err
@@ -187,20 +218,18 @@ func (s *Service) createInGuest(ctx context.Context, t *task, r *api.CreateTaskR
 	names := stdioNames{r.GetStdin(), r.GetStdout(), r.GetStderr(), r.GetTerminal()}
 	io, err := openStreams(ctx, t.machine.vm, t.id, names)
 	if err != nil {
-		return err
+		return t.machine.explain(err)
 	}
 	t.init = newProcess(t.id, "", names, io)
-	_, err = t.machine.agent().Create(ctx, &api.CreateTaskRequest{
+	request := &api.CreateTaskRequest{
 		Id: t.id, Bundle: r.GetBundle(), Terminal: r.GetTerminal(),
 		Stdin: io.guest.Stdin, Stdout: io.guest.Stdout, Stderr: io.guest.Stderr, Options: options,
-	})
-	if err == nil {
-		err = io.flow()
 	}
-	if err != nil {
+	if _, err := ask(ctx, t, workGrace, request, t.machine.agent().Create); err != nil {
 		io.close()
 		return err
 	}
+	io.flow()
 	return nil
 }
 

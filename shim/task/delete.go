@@ -2,6 +2,7 @@ package task
 
 import (
 	"context"
+	"time"
 
 	"github.com/containerd/containerd/api/events"
 	"github.com/containerd/containerd/v2/core/runtime"
@@ -16,8 +17,10 @@ import (
 
 // Delete implements [api.TaskService].
 func (s *Service) Delete(ctx context.Context, r *api.DeleteRequest) (*api.DeleteResponse, error) {
-	s.making.Lock()
-	defer s.making.Unlock()
+	if r.GetExecId() == "" {
+		s.making.Lock()
+		defer s.making.Unlock()
+	}
 	t, p, err := s.process(r.GetId(), r.GetExecId())
 	if err != nil {
 		return nil, err
@@ -30,9 +33,10 @@ func (s *Service) Delete(ctx context.Context, r *api.DeleteRequest) (*api.Delete
 	}
 	p.io.close()
 	// A machine that is gone has forgotten everything.
-	if _, err := t.machine.agent().Delete(ctx, r); err != nil {
+	if _, err := ask(ctx, t, workGrace, r, t.guest.Delete); err != nil {
 		log.G(ctx).WithError(err).Debug("the agent did not delete the process")
 	}
+	s.end(t, p, exitLost, time.Now()) // if it never started
 	if p.exec != "" {
 		t.mu.Lock()
 		delete(t.execs, p.exec)
@@ -43,12 +47,11 @@ func (s *Service) Delete(ctx context.Context, r *api.DeleteRequest) (*api.Delete
 	return &api.DeleteResponse{Pid: t.machine.pid(), ExitStatus: p.exit, ExitedAt: p.exitedAt()}, nil
 }
 
-// deletable refuses a process that runs. An exec may be deleted before its
-// start.
+// deletable refuses a process that runs.
 func (p *process) deletable() error {
 	p.life.Lock()
 	defer p.life.Unlock()
-	if p.status == api.Status_STOPPED || !p.started && p.exec != "" {
+	if p.status == api.Status_STOPPED || p.status == api.Status_CREATED {
 		return nil
 	}
 	return status.Errorf(codes.FailedPrecondition, "process %s has not stopped: kill it first", p.eventID())

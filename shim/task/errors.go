@@ -1,7 +1,10 @@
 package task
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"time"
 
 	"github.com/containerd/ttrpc"
 	"google.golang.org/grpc/codes"
@@ -19,8 +22,29 @@ func asStatus(err error) error {
 		return nil
 	case errors.As(err, &known):
 		return status.Error(known.GRPCStatus().Code(), known.GRPCStatus().Message())
-	case errors.Is(err, ttrpc.ErrClosed), errors.Is(err, sandbox.ErrUnreachable):
-		return status.Error(codes.FailedPrecondition, "the machine is gone: "+err.Error())
 	}
 	return status.Error(codes.Unknown, err.Error())
+}
+
+// endGrace is how long a machine's end may come after the first sign of it.
+const endGrace = 5 * time.Second
+
+// explain makes of a failed call's error what containerd is told: often the
+// cause is the machine's end.
+func (m *machine) explain(err error) error {
+	grace := time.Duration(0)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.DeadlineExceeded), status.Code(err) == codes.DeadlineExceeded:
+		return status.Error(codes.DeadlineExceeded, "the guest does not answer: "+err.Error())
+	case errors.Is(err, ttrpc.ErrClosed), errors.Is(err, sandbox.ErrUnreachable):
+		grace = endGrace
+	}
+	select {
+	case <-m.vm.Done():
+		return status.Error(codes.FailedPrecondition, fmt.Sprintf("the machine is gone: %v", m.vm.End()))
+	case <-time.After(grace):
+		return asStatus(err)
+	}
 }

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/microvm/microvm/agent/api"
 	"github.com/microvm/microvm/runtime/sandbox"
 	"github.com/microvm/microvm/runtime/stdio"
 )
@@ -18,16 +20,20 @@ import (
 const drainGrace = 10 * time.Second
 
 // streams connect what containerd names as a process's standard streams with
-// connections into the guest.
+// connections into the guest. Calls come in this order: openStreams, flow, admit,
+// drain, close; closeInput comes any time after flow. A nil one does nothing.
 type streams struct {
 	wanted stdioNames
 	guest  stdioNames // as the agent knows them
 
-	relay  *stdio.Relay
-	conns  [3]stdio.Conn // until flow; nil where nothing is wanted
-	files  [3]*os.File
+	relay   *stdio.Relay
+	conns   [3]stdio.Conn // until they flow; nil where nothing is wanted
+	outputs [3]*os.File   // until they flow
+	logger  *logger
+
+	mu     sync.Mutex
+	stdin  *os.File
 	keeper *os.File // holds stdin's fifo open for writing
-	logger *logger
 }
 
 // openStreams opens both ends. Nothing flows before flow.
@@ -60,23 +66,11 @@ func (s *streams) openHost(ctx context.Context, id string) (err error) {
 	case "binary":
 		s.logger, err = startLogger(ctx, u, id)
 		if err == nil {
-			s.files[1], s.files[2] = s.logger.stdout, s.logger.stderr
+			s.outputs[1], s.outputs[2] = s.logger.stdout, s.logger.stderr
 		}
 		return err
 	}
 	return fmt.Errorf("open stdout: scheme %q is not supported: name a fifo, or a file:// or binary:// URI", u.Scheme)
-}
-
-// openInput opens the fifo such that it has no end while keeper is open:
-// writers may come and go.
-func (s *streams) openInput() (err error) {
-	if s.files[0], err = openFile(s.wanted.Stdin, unix.O_RDONLY|unix.O_NONBLOCK); err != nil {
-		return fmt.Errorf("open stdin: %w", err)
-	}
-	if s.keeper, err = openFile(s.wanted.Stdin, unix.O_WRONLY|unix.O_NONBLOCK); err != nil {
-		return fmt.Errorf("open stdin: %w", err)
-	}
-	return nil
 }
 
 // openOutputs opens fifos for both directions: the process must not be hurt by
@@ -89,7 +83,7 @@ func (s *streams) openOutputs(stdout, stderr string) (err error) {
 		if path == "" {
 			continue
 		}
-		if s.files[i], err = openFile(path, unix.O_RDWR); err != nil {
+		if s.outputs[i], err = openFile(path, unix.O_RDWR); err != nil {
 			return fmt.Errorf("open output: %w", err)
 		}
 	}
@@ -98,8 +92,8 @@ func (s *streams) openOutputs(stdout, stderr string) (err error) {
 
 func (s *streams) openLogFile(path string) (err error) {
 	const flags = unix.O_WRONLY | unix.O_APPEND | unix.O_CREAT
-	if s.files[1], err = openFile(path, flags); err == nil && !s.wanted.Terminal {
-		s.files[2], err = openFile(path, flags)
+	if s.outputs[1], err = openFile(path, flags); err == nil && !s.wanted.Terminal {
+		s.outputs[2], err = openFile(path, flags)
 	}
 	if err != nil {
 		return fmt.Errorf("open log file: %w", err)
@@ -118,39 +112,77 @@ func openFile(path string, flags int) (*os.File, error) {
 
 func (s *streams) openGuest(ctx context.Context, vm *sandbox.VM) error {
 	urls := []*string{&s.guest.Stdin, &s.guest.Stdout, &s.guest.Stderr}
-	for i, f := range s.files {
+	for i, f := range s.outputs {
 		if i == 0 && s.wanted.Stdin == "" || i > 0 && f == nil || i == 2 && s.wanted.Terminal {
 			continue
 		}
-		c, u, err := vm.OpenStream(ctx)
+		c, id, err := sandbox.OpenStream(ctx, vm.Socket())
 		if err != nil {
 			return err
 		}
-		s.conns[i], *urls[i] = c, u
+		s.conns[i], *urls[i] = c, api.StreamURL(id)
 	}
 	return nil
 }
 
-// flow lets the bytes flow; the process exists in the guest. Stdin's fifo is
-// opened only now: ctr closes an input that ends earlier without telling.
-func (s *streams) flow() error {
-	if c := s.conns[0]; c != nil {
-		if err := s.openInput(); err != nil {
-			return err
-		}
-		s.relay.Input(c, int(s.files[0].Fd()))
-	}
+// flow lets output flow; the process exists in the guest.
+func (s *streams) flow() {
 	for i := 1; i < len(s.conns); i++ {
 		if c := s.conns[i]; c != nil {
-			s.relay.Output(int(s.files[i].Fd()), c)
+			s.relay.OutputFile(s.outputs[i], c)
+			s.conns[i], s.outputs[i] = nil, nil
 		}
 	}
-	s.conns = [3]stdio.Conn{}
+}
+
+// admit lets input flow, if it does not yet. The process is about to start:
+// until then nobody reads its fifo, for ctr tells of an input's end only after
+// it has heard that the process was made, and cannot write before either.
+func (s *streams) admit() error {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conns[0] == nil {
+		return nil
+	}
+	if err := s.openInput(); err != nil {
+		return err
+	}
+	s.relay.Input(s.conns[0], int(s.stdin.Fd()))
+	s.conns[0] = nil
 	return nil
 }
 
-// closeInput lets stdin end as soon as its writers are gone.
-func (s *streams) closeInput() {
+// openInput opens the fifo such that it has no end while keeper is open:
+// writers may come and go.
+func (s *streams) openInput() (err error) {
+	if s.stdin, err = openFile(s.wanted.Stdin, unix.O_RDONLY|unix.O_NONBLOCK); err != nil {
+		return fmt.Errorf("open stdin: %w", err)
+	}
+	if s.keeper, err = openFile(s.wanted.Stdin, unix.O_WRONLY|unix.O_NONBLOCK); err != nil {
+		return fmt.Errorf("open stdin: %w", err)
+	}
+	return nil
+}
+
+// closeInput lets stdin end as soon as its writers are gone. What is in the
+// fifo still goes to the process.
+func (s *streams) closeInput() error {
+	if s == nil {
+		return nil
+	}
+	if err := s.admit(); err != nil {
+		return err
+	}
+	s.closeKeeper()
+	return nil
+}
+
+func (s *streams) closeKeeper() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.keeper != nil {
 		s.keeper.Close()
 	}
@@ -160,6 +192,9 @@ var errUnread = errors.New("its reader takes no more")
 
 // drain waits until all output is written.
 func (s *streams) drain() error {
+	if s == nil {
+		return nil
+	}
 	written := make(chan error, 1)
 	go func() { written <- s.relay.Wait() }()
 	select {
@@ -173,20 +208,14 @@ func (s *streams) drain() error {
 // close ends the streams. A relay that a full fifo holds up goes on in the
 // background.
 func (s *streams) close() {
-	for _, c := range s.conns {
-		if c != nil {
-			c.Close()
-		}
+	if s == nil {
+		return
 	}
-	s.closeInput()
+	s.closeKeeper()
 	ended := make(chan struct{})
 	go func() {
 		s.relay.Close()
-		for _, f := range s.files {
-			if f != nil {
-				f.Close()
-			}
-		}
+		s.closeFiles()
 		if s.logger != nil {
 			s.logger.wait()
 		}
@@ -195,5 +224,21 @@ func (s *streams) close() {
 	select {
 	case <-ended:
 	case <-time.After(drainGrace):
+	}
+}
+
+// closeFiles closes what never flowed, and stdin.
+func (s *streams) closeFiles() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.conns {
+		if c != nil {
+			c.Close()
+		}
+	}
+	for _, f := range append(s.outputs[:], s.stdin) {
+		if f != nil {
+			f.Close()
+		}
 	}
 }

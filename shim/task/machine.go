@@ -9,8 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 
 	"github.com/containerd/log"
+	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -31,8 +33,12 @@ const (
 // machine is a running machine and its place on the host.
 type machine struct {
 	vm     *sandbox.VM
+	memory uint64 // in bytes
+	dir    string // the bundle with its record
+
+	mu     sync.Mutex
 	cgroup *cgroup.Cgroup // nil without one
-	dir    string         // the bundle with its record
+	ending bool           // its end is wished for
 }
 
 // record is what is left to find when the shim is gone.
@@ -45,7 +51,7 @@ func (m *machine) pid() uint32 { return uint32(m.vm.PID()) }
 
 // launch starts the machine of a blueprint; its guest boots.
 func launch(ctx context.Context, b *container.Blueprint) (m *machine, err error) {
-	m = &machine{dir: b.Bundle.Dir}
+	m = &machine{dir: b.Bundle.Dir, memory: b.Machine.Memory}
 	b.Machine.Socket = filepath.Join(m.dir, socketFile)
 	b.Machine.Timeline = sandbox.NewTimeline(sandbox.Now())
 	if err := m.findCgroup(ctx, b); err != nil {
@@ -140,20 +146,47 @@ func (m *machine) save(r record) error {
 }
 
 // limit sets the cgroup's limits, when the guest is up.
-func (m *machine) limit(ctx context.Context, b *container.Blueprint) {
+func (m *machine) limit(ctx context.Context, r *cgroups.Resources) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.cgroup == nil {
 		return
 	}
-	for _, err := range m.cgroup.Limit(b.HostLimits()) {
+	for _, err := range m.cgroup.Limit(r) {
 		log.G(ctx).WithError(err).Warn("this limit does not hold on the host")
+	}
+}
+
+// over tells whether the machine has ended.
+func (m *machine) over() bool {
+	select {
+	case <-m.vm.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// expect says that the machine's end is wished for.
+func (m *machine) expect() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ending = true
+}
+
+// report logs why p went down with the machine, unless that was wished for.
+func (m *machine) report(why error, p *process) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.ending {
+		log.L.WithError(why).Errorf("process %s of container %s is lost", p.eventID(), p.id)
 	}
 }
 
 // shutdown lets the guest write everything back and power off.
 func (m *machine) shutdown(ctx context.Context) {
-	select {
-	case <-m.vm.Done():
-	default:
+	m.expect()
+	if !m.over() {
 		if err := m.vm.Shutdown(context.WithoutCancel(ctx)); err != nil {
 			log.G(ctx).WithError(err).Error("the guest may not have written everything back")
 		}
@@ -162,11 +195,14 @@ func (m *machine) shutdown(ctx context.Context) {
 }
 
 func (m *machine) kill() {
+	m.expect()
 	m.vm.Kill()
 	m.removeCgroup(context.Background())
 }
 
 func (m *machine) removeCgroup(ctx context.Context) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.cgroup == nil {
 		return
 	}

@@ -18,15 +18,18 @@ type stdioNames struct {
 	Terminal              bool
 }
 
-// exitLost is the code of a process that went down with its machine: as if
-// killed by SIGKILL.
-const exitLost = 128 + 9
+const (
+	sigkill = 9
+	// exitLost is the code of a process that went down with its machine: as if
+	// killed by SIGKILL.
+	exitLost = 128 + sigkill
+)
 
 // process is a container's first process or an exec.
 type process struct {
 	id, exec string
 	stdio    stdioNames
-	io       *streams // nil for a pod's pause process
+	io       *streams // nil for a pod's sandbox
 
 	// life orders start and exit.
 	life    sync.Mutex
@@ -49,27 +52,45 @@ func (p *process) eventID() string {
 	return p.id
 }
 
-// watch waits for the process's end in the guest and makes it known.
-func (s *Service) watch(m *machine, p *process) {
-	r, err := m.agent().Wait(context.Background(), &api.WaitRequest{Id: p.id, ExecId: p.exec})
-	code, at := uint32(exitLost), time.Now()
-	if err == nil {
-		code = r.GetExitStatus() & 0xff // a guest can say anything
+// turn changes the status from one to another, if it still is the one.
+func (p *process) turn(from, to api.Status) {
+	p.life.Lock()
+	defer p.life.Unlock()
+	if p.status == from {
+		p.status = to
 	}
-	s.end(m, p, code, at)
+}
+
+// watch waits for the process's end in the guest and makes it known.
+func (s *Service) watch(t *task, p *process) {
+	ctx := context.Background()
+	r, err := t.guest.Wait(ctx, &api.WaitRequest{Id: p.id, ExecId: p.exec})
+	code, at := uint32(exitLost), time.Now()
+	if err != nil {
+		t.machine.report(t.machine.explain(err), p)
+	} else {
+		code = r.GetExitStatus() & 0xff // a guest can say anything
+		s.noteOOM(t, p, code)
+	}
+	if p.exec == "" {
+		s.sweep(ctx, t)
+	}
+	s.end(t, p, code, at)
 }
 
 // end records the process's end and tells containerd, after its start.
-func (s *Service) end(m *machine, p *process, code uint32, at time.Time) {
+func (s *Service) end(t *task, p *process, code uint32, at time.Time) {
 	p.life.Lock()
 	defer p.life.Unlock()
 	if p.status == api.Status_STOPPED {
 		return
 	}
 	p.status, p.exit, p.at = api.Status_STOPPED, code, at
-	s.events.Send(runtime.TaskExitEventTopic, &events.TaskExit{
-		ContainerID: p.id, ID: p.eventID(), Pid: m.pid(), ExitStatus: code, ExitedAt: timestamppb.New(at),
-	})
+	if p.started || p.exec == "" {
+		s.events.Send(runtime.TaskExitEventTopic, &events.TaskExit{
+			ContainerID: p.id, ID: p.eventID(), Pid: t.machine.pid(), ExitStatus: code, ExitedAt: timestamppb.New(at),
+		})
+	}
 	close(p.done)
 }
 

@@ -13,7 +13,6 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/microvm/microvm/agent/api"
-	"github.com/microvm/microvm/runtime/config"
 	"github.com/microvm/microvm/runtime/container"
 	"github.com/microvm/microvm/shim/events"
 )
@@ -26,7 +25,9 @@ type Service struct {
 
 	// making is held while a container comes or goes.
 	making  sync.Mutex
-	machine *machine // nil without one; under making
+	machine *machine // nil without one; under making, like what follows
+	sandbox *task    // of a pod
+	holder  uint32   // pid in the guest of the process that has the pod's pid namespace
 
 	mu         sync.Mutex
 	containers map[string]*task
@@ -39,12 +40,8 @@ func newService(ctx context.Context, queue *events.Queue, stop shutdown.Service)
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := config.Load("")
-	if err != nil {
-		return nil, err
-	}
 	s := &Service{
-		engine: &container.Engine{Config: cfg, ExeDir: filepath.Dir(exe), Log: log.G(ctx)},
+		engine: &container.Engine{ExeDir: filepath.Dir(exe), Log: log.G(ctx)},
 		events: queue, stop: stop, containers: map[string]*task{},
 	}
 	stop.RegisterCallback(func(ctx context.Context) error {

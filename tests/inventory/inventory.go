@@ -50,9 +50,19 @@ func concerning(dir, path string) string {
 }
 
 // elsewhere are prefixes of what others on the machine make and remove while a
-// test runs: temporary files, the abstract names of unnamed sockets, and what
-// belongs to containerd and to containers outside of the tests.
-var elsewhere = []string{os.TempDir() + "/", "@", "/run/containerd/", "/run/microvm/"}
+// test runs: temporary files, sockets in a directory that only their maker knows
+// by this name, the abstract names of unnamed sockets, what is being built in
+// the cache, and what belongs to containerd and to containers outside of the
+// tests.
+var elsewhere = []string{os.TempDir() + "/", "/proc/self/fd/", "@", "/run/containerd/", "/run/microvm/", cacheDir()}
+
+func cacheDir() string {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "/root/.cache"
+	}
+	return dir
+}
 
 // Compare fails the test for everything that is there now and was not before.
 // Processes that are about to end get a moment to do so.

@@ -1,0 +1,103 @@
+package bundle
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Annotations by which containerd's CRI plugin groups containers into pods, and
+// says what all containers of a pod may use together.
+const (
+	containerTypeAnnotation = "io.kubernetes.cri.container-type"
+	sandboxAnnotation       = "io.kubernetes.cri.sandbox-id"
+	podPeriodAnnotation     = "io.kubernetes.cri.sandbox-cpu-period"
+	podQuotaAnnotation      = "io.kubernetes.cri.sandbox-cpu-quota"
+	podSharesAnnotation     = "io.kubernetes.cri.sandbox-cpu-shares"
+	podMemoryAnnotation     = "io.kubernetes.cri.sandbox-memory"
+)
+
+// PodID is the pod that annotations name, or "".
+func PodID(annotations map[string]string) string { return annotations[sandboxAnnotation] }
+
+// IsSandbox tells whether this is a pod's first container, which stands for the
+// pod and runs nothing of its own.
+func (b *Bundle) IsSandbox() bool {
+	return PodID(b.Spec.Annotations) != "" && b.Spec.Annotations[containerTypeAnnotation] == "sandbox"
+}
+
+// podResources are those of a whole pod, nil if annotations say nothing.
+func podResources(annotations map[string]string) (*specs.LinuxResources, error) {
+	numbers := map[string]int64{}
+	for _, key := range []string{podPeriodAnnotation, podQuotaAnnotation, podSharesAnnotation, podMemoryAnnotation} {
+		text, ok := annotations[key]
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return nil, invalid(fmt.Sprintf("annotations[%q]", key), "%q is not a number", text)
+		}
+		numbers[key] = n
+	}
+	if len(numbers) == 0 {
+		return nil, nil
+	}
+	r := &specs.LinuxResources{CPU: &specs.LinuxCPU{}}
+	if n := numbers[podQuotaAnnotation]; n > 0 {
+		r.CPU.Quota = &n
+	}
+	if n := uint64(max(0, numbers[podPeriodAnnotation])); n > 0 {
+		r.CPU.Period = &n
+	}
+	if n := uint64(max(0, numbers[podSharesAnnotation])); n > 0 {
+		r.CPU.Shares = &n
+	}
+	if n := numbers[podMemoryAnnotation]; n > 0 {
+		r.Memory = &specs.LinuxMemory{Limit: &n}
+	}
+	return r, nil
+}
+
+// joinable are the namespaces of a pod that its containers may share.
+var joinable = []specs.LinuxNamespaceType{specs.IPCNamespace, specs.UTSNamespace, specs.PIDNamespace}
+
+// join takes the namespaces out of spec that are those of the process pid, which
+// stands for the pod's machine, and returns their kinds.
+func join(spec *specs.Spec, pid int) (joined []specs.LinuxNamespaceType) {
+	if spec.Linux == nil || pid == 0 {
+		return nil
+	}
+	spec.Linux.Namespaces = slices.DeleteFunc(spec.Linux.Namespaces, func(ns specs.LinuxNamespace) bool {
+		if !slices.Contains(joinable, ns.Type) || ns.Path != fmt.Sprintf("/proc/%d/ns/%s", pid, ns.Type) {
+			return false
+		}
+		joined = append(joined, ns.Type)
+		return true
+	})
+	return joined
+}
+
+// Joins tells whether the container shares a kind of namespace with its pod.
+func (b *Bundle) Joins(kind specs.LinuxNamespaceType) bool { return slices.Contains(b.joined, kind) }
+
+// guestPod makes the guest's configuration that of a container of a pod: what
+// the pod shares is the machine's own.
+func (p *Plan) guestPod(b *Bundle) {
+	if b.Joins(specs.UTSNamespace) {
+		p.Guest.Hostname, p.Guest.Domainname = "", "" // the machine's
+	}
+	for i, m := range p.Guest.Mounts {
+		if m.Type == "tmpfs" && m.Source == sharedMemorySource {
+			p.Guest.Mounts[i] = specs.Mount{Destination: m.Destination, Type: "bind", Source: sharedMemory, Options: []string{"rbind", "nosuid", "nodev", "noexec"}}
+		}
+	}
+}
+
+// JoinPID gives the container the pid namespace of the guest's process pid.
+func (p *Plan) JoinPID(pid uint32) {
+	path := fmt.Sprintf("/proc/%d/ns/pid", pid)
+	p.Guest.Linux.Namespaces = append(p.Guest.Linux.Namespaces, specs.LinuxNamespace{Type: specs.PIDNamespace, Path: path})
+}

@@ -1,0 +1,82 @@
+package task
+
+import (
+	"cmp"
+	"context"
+	"os"
+
+	"github.com/containerd/log"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/microvm/microvm/agent/api"
+)
+
+// prepare makes t's machine, if it is to have one of its own, that of a pod.
+func (t *task) prepare() error {
+	b := t.blueprint
+	if !b.Bundle.IsSandbox() {
+		return nil
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return err
+	}
+	b.Machine.Hostname = cmp.Or(b.Bundle.Spec.Hostname, host)
+	return nil
+}
+
+// joinPod gives t's process in the guest the pid namespace of its pod, if it is
+// to share that.
+func (s *Service) joinPod(ctx context.Context, t *task) error {
+	if !t.blueprint.Bundle.Joins(specs.PIDNamespace) {
+		return nil
+	}
+	pid, err := s.pidHolder(ctx)
+	if err != nil {
+		return err
+	}
+	t.blueprint.Plan.JoinPID(pid)
+	return nil
+}
+
+// pidHolder runs the sandbox's program in the guest after all, as the first
+// process of the namespace that the pod's containers share, and returns its pid
+// there. It ends with the machine.
+func (s *Service) pidHolder(ctx context.Context) (pid uint32, err error) {
+	if s.holder != 0 {
+		return s.holder, nil
+	}
+	t := s.sandbox
+	if t == nil {
+		return 0, status.Error(codes.FailedPrecondition, "the pod, whose pid namespace the container is to share, has no sandbox")
+	}
+	options, err := api.NewContainerOptions(t.blueprint.Plan.Guest)
+	if err != nil {
+		return 0, err
+	}
+	agent := t.machine.agent()
+	made, err := ask(ctx, t, workGrace, &api.CreateTaskRequest{Id: t.id, Bundle: t.blueprint.Bundle.Dir, Options: options}, agent.Create)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := ask(ctx, t, workGrace, &api.StartRequest{Id: t.id}, agent.Start); err != nil {
+		return 0, err
+	}
+	s.holder = made.GetPid()
+	return s.holder, nil
+}
+
+// sweep ends what the first process of t has left behind: all of a pod, or the
+// processes of a container whose pid namespace goes on.
+func (s *Service) sweep(ctx context.Context, t *task) {
+	switch {
+	case t.blueprint.Bundle.IsSandbox():
+		t.machine.shutdown(ctx)
+	case t.blueprint.Bundle.Joins(specs.PIDNamespace) && !t.machine.over():
+		if _, err := ask(ctx, t, answerGrace, &api.KillRequest{Id: t.id, Signal: sigkill, All: true}, t.guest.Kill); err != nil {
+			log.G(ctx).WithError(err).Debug("no process was left") // mostly
+		}
+	}
+}

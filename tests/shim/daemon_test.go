@@ -1,0 +1,138 @@
+package shim
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// daemon is a containerd with storage of its own.
+type daemon struct {
+	// name has the version.
+	name     string
+	bin, dir string
+	process  *exec.Cmd
+}
+
+// start-up and end of a daemon.
+const daemonGrace = time.Minute
+
+// configuration switches off what is not containers, and what would use
+// directories that are not the test's.
+const configuration = `version = 2
+root = %q
+state = %q
+disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime", "io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt"]
+[grpc]
+  address = %q
+`
+
+// newDaemon starts the containerd in bin with storage in dir and the image.
+func newDaemon(bin, dir string) (*daemon, error) {
+	out, err := exec.Command(filepath.Join(bin, "containerd"), "--version").Output()
+	if err != nil {
+		return nil, fmt.Errorf("find containerd in %s: %w", bin, err)
+	}
+	version := strings.Fields(string(out))[2]
+	d := &daemon{name: "containerd-" + strings.FieldsFunc(version, func(r rune) bool { return r == '~' || r == '+' })[0], bin: bin, dir: dir}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return nil, err
+	}
+	text := fmt.Sprintf(configuration, filepath.Join(dir, "root"), d.state(), d.socket())
+	if err := os.WriteFile(filepath.Join(dir, "config.toml"), []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	err = d.start()
+	if err == nil {
+		var said []byte
+		if said, err = d.ctr("images", "import", imageFile).CombinedOutput(); err != nil {
+			err = fmt.Errorf("%s: import image: %w: %s", d.name, err, said)
+		}
+	}
+	if err != nil {
+		d.stop()
+		return nil, err
+	}
+	return d, nil
+}
+
+func (d *daemon) state() string   { return filepath.Join(d.dir, "state") }
+func (d *daemon) socket() string  { return filepath.Join(d.dir, "sock") }
+func (d *daemon) logFile() string { return filepath.Join(d.dir, "log") }
+
+// start runs the daemon until it answers.
+func (d *daemon) start() error {
+	log, err := os.OpenFile(d.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	d.process = exec.Command(filepath.Join(d.bin, "containerd"), "--config", filepath.Join(d.dir, "config.toml"))
+	// The daemon's own directory first: it has the shim for runc.
+	d.process.Env = append(os.Environ(), "PATH="+d.bin+":"+binDir+":"+os.Getenv("PATH"))
+	d.process.Stdout, d.process.Stderr = log, log
+	if err := d.process.Start(); err != nil {
+		return err
+	}
+	for end := time.Now().Add(daemonGrace); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if d.ctr("version").Run() == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s does not answer: %s", d.name, d.log(0))
+}
+
+// kill ends the daemon as a crash would.
+func (d *daemon) kill() error {
+	if err := d.process.Process.Kill(); err != nil {
+		return err
+	}
+	_ = d.process.Wait() // it was killed
+	return nil
+}
+
+func (d *daemon) stop() {
+	_ = d.process.Process.Signal(os.Interrupt)
+	hang := time.AfterFunc(daemonGrace, func() { _ = d.process.Process.Kill() })
+	defer hang.Stop()
+	_ = d.process.Wait()
+}
+
+// ctrArgs is a call of the daemon's client.
+func (d *daemon) ctrArgs(args ...string) []string {
+	return append([]string{filepath.Join(d.bin, "ctr"), "--address", d.socket(), "--namespace", namespace}, args...)
+}
+
+func (d *daemon) ctr(args ...string) *exec.Cmd {
+	all := d.ctrArgs(args...)
+	return exec.Command(all[0], all[1:]...)
+}
+
+// log is what the daemon and its shims have logged from offset on.
+func (d *daemon) log(offset int64) string {
+	f, err := os.Open(d.logFile())
+	if err != nil {
+		return err.Error()
+	}
+	defer f.Close()
+	var text bytes.Buffer
+	_, err = f.Seek(offset, io.SeekStart)
+	if _, cerr := io.Copy(&text, f); err != nil || cerr != nil {
+		return errors.Join(err, cerr).Error()
+	}
+	return text.String()
+}
+
+func (d *daemon) logSize() int64 {
+	st, err := os.Stat(d.logFile())
+	if err != nil {
+		return 0
+	}
+	return st.Size()
+}

@@ -1,0 +1,104 @@
+package shim
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/tests/command"
+	"github.com/microvm/microvm/tests/inventory"
+)
+
+// TestKilledShim leaves nothing, not even until the container is removed.
+func TestKilledShim(t *testing.T) {
+	each(t, func(t *testing.T, s *site) {
+		before := inventory.Take(t, s.daemon.dir)
+		id := s.detached("--", "sleep", "1000")
+		pid, _ := s.task(id)
+		socket := s.shimSocket(id)
+		if err := unix.Kill(s.shimOf(pid), unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		command.Eventually(t, "containerd has cleaned up", func() bool {
+			_, err := os.Stat(filepath.Join(s.state(), "io.containerd.runtime.v2.task", namespace, id))
+			return os.IsNotExist(err)
+		})
+		inventory.Compare(t, before)
+		s.checkLeftovers()
+		if _, err := os.Stat(socket); !os.IsNotExist(err) {
+			t.Errorf("left behind: %s, %v", socket, err)
+		}
+		// The same container again.
+		s.do("tasks", "start", "--detach", "--fifo-dir", s.dir, id).Output()
+		s.exec(id, "--", "echo", "again").Wants(0, "again")
+	})
+}
+
+// shimSocket is the path of the socket of a container's shim.
+func (s *site) shimSocket(id string) string {
+	s.t.Helper()
+	address, err := os.ReadFile(filepath.Join(s.state(), "io.containerd.runtime.v2.task", namespace, id, "address"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	path := strings.TrimPrefix(string(address), "unix://")
+	if _, err := os.Stat(path); err != nil {
+		s.t.Fatal(err)
+	}
+	return path
+}
+
+// TestKilledMachine is told like a process that was killed, with the reason.
+func TestKilledMachine(t *testing.T) {
+	victims := []string{"microvm-vmm"}
+	if machine == "software" {
+		victims = append(victims, "qemu-system")
+	}
+	for _, victim := range victims {
+		t.Run(victim, func(t *testing.T) {
+			each(t, func(t *testing.T, s *site) {
+				id := s.detached("--", "sleep", "1000")
+				pid, _ := s.task(id)
+				found := inventory.ProcessesOf(s.shimOf(pid), victim)
+				if len(found) != 1 {
+					t.Fatalf("%s of %s: %v", victim, id, found)
+				}
+				if err := unix.Kill(found[0], unix.SIGKILL); err != nil {
+					t.Fatal(err)
+				}
+				s.waitStatus(id, "STOPPED")
+				if o := s.exec(id, "--", "true").Run(); o.Code == 0 {
+					t.Errorf("exec: %v", o)
+				}
+				s.delete(id, 137)
+				if text := s.log(s.logged); !strings.Contains(text, "killed") {
+					t.Errorf("the log does not say why")
+				}
+			})
+		})
+	}
+}
+
+// TestRestartedDaemon finds its containers again.
+func TestRestartedDaemon(t *testing.T) {
+	each(t, func(t *testing.T, s *site) {
+		id := s.loops()
+		pid, _ := s.task(id)
+		if err := s.kill(); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.start(); err != nil {
+			t.Fatal(err)
+		}
+		if again, status := s.task(id); again != pid || status != "RUNNING" {
+			t.Errorf("pid %d, not %d, %s", again, pid, status)
+		}
+		s.exec(id, "--", "echo", "here").Wants(0, "here")
+		s.do("tasks", "kill", id).Output()
+		s.waitStatus(id, "STOPPED")
+		s.delete(id, 3)
+	})
+}

@@ -16,7 +16,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 AGENT_PACKAGES    := gcc libc6-dev libseccomp-dev pkg-config
 SOFTWARE_PACKAGES := qemu-system-x86 qemu-system-common
 DEMO_PACKAGES     := debootstrap
-TEST_PACKAGES     := busybox-static iproute2 debootstrap podman catatonit docker.io
+TEST_PACKAGES     := busybox-static iproute2 debootstrap podman catatonit docker.io containerd runc
 # Debian 13 has docker's command in a package of its own.
 TEST_PACKAGES     += $(shell . /etc/os-release && test "$${VERSION_ID:-0}" -ge 13 && echo docker-cli)
 
@@ -69,8 +69,8 @@ lab: lab-binaries ## a shell on a machine with real KVM
 
 .PHONY: test
 test: build test-binaries ## run every suite on both machines
-	@debian=$$(tests/debian/build toolchain); programs=$$(tests/oci/build-programs); \
-	MICROVM_DEBIAN=$$debian MICROVM_OCI_PROGRAMS=$$programs $(GO) run ./tests/suite $(SUITES)
+	@debian=$$(tests/debian/build toolchain); programs=$$(tests/oci/build-programs); containerd=$$(tests/shim/build-containerd); \
+	MICROVM_DEBIAN=$$debian MICROVM_OCI_PROGRAMS=$$programs MICROVM_CONTAINERD=/usr/bin:$$containerd $(GO) run ./tests/suite $(SUITES)
 
 .PHONY: unit
 unit: build test-binaries ## run the unit tests only
@@ -86,7 +86,7 @@ lab-binaries:
 .PHONY: test-binaries
 test-binaries: lab-binaries
 	@mkdir -p $(BIN)/tests
-	CGO_ENABLED=0 $(GO) test -c -o $(BIN)/tests/ ./tests/e2e ./tests/engines ./vmm/kvm ./vmm/x86 ./vmm ./vmm/virtio/vsock ./cmd/microvm-vmm
+	CGO_ENABLED=0 $(GO) test -c -o $(BIN)/tests/ ./tests/e2e ./tests/engines ./tests/shim ./vmm/kvm ./vmm/x86 ./vmm ./vmm/virtio/vsock ./cmd/microvm-vmm
 
 .PHONY: conformance
 conformance: build ## run runtime-tools' validation programs (PEER=runc: with runc, too)

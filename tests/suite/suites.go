@@ -41,6 +41,11 @@ var suites = []suite{
 		env: []string{"MICROVM_MACHINE=software", "MICROVM_BIN=" + abs("bin")},
 	},
 	{
+		name: "shim-software", about: "containerd, Debian's and one of the 2.x line, on the software machine",
+		command: []string{"bin/tests/shim.test", "-test.v=test2json", "-test.timeout=30m"}, text: true,
+		env: []string{"MICROVM_MACHINE=software", "MICROVM_BIN=" + abs("bin")},
+	},
+	{
 		name: "oci", about: "runtime-tools' validation programs on the software machine",
 		command:  []string{"go", "test", "-count=1", "-parallel=2", "-timeout=20m", "-skip=^TestPeer$", "-json", "./tests/oci"},
 		env:      []string{"MICROVM_MACHINE=software", "MICROVM_BIN=" + abs("bin")},
@@ -62,6 +67,11 @@ var suites = []suite{
 	{
 		name: "e2e-kvm", about: "containers end to end on real KVM (in the lab where the CPU has none)",
 		binaries: []binary{{"bin/tests/e2e.test", "."}},
+		env:      []string{"MICROVM_MACHINE=kvm", "MICROVM_BIN=" + abs("bin")},
+	},
+	{
+		name: "shim-kvm", about: "containerd, Debian's and one of the 2.x line, on real KVM (in the lab where the CPU has none)",
+		binaries: []binary{{"bin/tests/shim.test", "."}},
 		env:      []string{"MICROVM_MACHINE=kvm", "MICROVM_BIN=" + abs("bin")},
 	},
 	{

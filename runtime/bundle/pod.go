@@ -86,7 +86,7 @@ func (b *Bundle) Joins(kind specs.LinuxNamespaceType) bool { return slices.Conta
 // guestPod makes the guest's configuration that of a container of a pod: what
 // the pod shares is the machine's own.
 func (p *Plan) guestPod(b *Bundle) {
-	if b.Joins(specs.UTSNamespace) {
+	if b.Joins(specs.UTSNamespace) || !hasNamespace(b.Spec.Linux, specs.UTSNamespace) {
 		p.Guest.Hostname, p.Guest.Domainname = "", "" // the machine's
 	}
 	for i, m := range p.Guest.Mounts {

@@ -19,12 +19,13 @@ import (
 const nameAnnotation = "io.containerd.image.name"
 
 // Image writes an OCI image called name to file, a tar archive of an image
-// layout. Its layers are the contents of directories, the lowest first.
+// layout. Its layers are the contents of directories, the lowest first. Left to
+// itself it does nothing, as the first container of a pod.
 func Image(file, name string, layers ...string) error {
 	l := &layout{}
 	config := v1.Image{
 		Platform: v1.Platform{Architecture: runtime.GOARCH, OS: "linux"},
-		Config:   v1.ImageConfig{Env: []string{"PATH=/bin"}, Cmd: []string{"/bin/sh"}},
+		Config:   v1.ImageConfig{Env: []string{"PATH=/bin"}, Cmd: []string{"/bin/sh", "-c", "while :; do sleep 1000; done"}},
 		RootFS:   v1.RootFS{Type: "layers"},
 	}
 	manifest := v1.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageManifest}

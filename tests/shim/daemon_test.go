@@ -23,14 +23,26 @@ type daemon struct {
 // start-up and end of a daemon.
 const daemonGrace = time.Minute
 
-// configuration switches off what is not containers, and what would use
-// directories that are not the test's.
+// configuration keeps everything below one directory, and makes the shim the
+// runtime of CRI's pods.
 const configuration = `version = 2
-root = %q
-state = %q
-disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime", "io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt"]
+root = "DIR/root"
+state = "DIR/state"
+disabled_plugins = ["io.containerd.internal.v1.opt"]
 [grpc]
-  address = %q
+  address = "DIR/sock"
+[plugins."io.containerd.nri.v1.nri"]
+  disable = true
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "IMAGE"
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/usr/lib/cni"
+    conf_dir = "DIR/cni"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    default_runtime_name = "microvm"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.microvm]
+      runtime_type = "io.containerd.microvm.v1"
+      pod_annotations = ["io.microvm.*"]
 `
 
 // newDaemon starts the containerd in bin with storage in dir and the image.
@@ -44,15 +56,14 @@ func newDaemon(bin, dir string) (*daemon, error) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
-	text := fmt.Sprintf(configuration, filepath.Join(dir, "root"), d.state(), d.socket())
+	text := strings.NewReplacer("DIR", dir, "IMAGE", image).Replace(configuration)
 	if err := os.WriteFile(filepath.Join(dir, "config.toml"), []byte(text), 0o600); err != nil {
 		return nil, err
 	}
 	err = d.start()
-	if err == nil {
-		var said []byte
-		if said, err = d.ctr("images", "import", imageFile).CombinedOutput(); err != nil {
-			err = fmt.Errorf("%s: import image: %w: %s", d.name, err, said)
+	for _, ns := range []string{namespace, podNamespace} {
+		if err == nil {
+			err = d.importImage(ns)
 		}
 	}
 	if err != nil {
@@ -60,6 +71,14 @@ func newDaemon(bin, dir string) (*daemon, error) {
 		return nil, err
 	}
 	return d, nil
+}
+
+func (d *daemon) importImage(namespace string) error {
+	said, err := d.ctr("--namespace", namespace, "images", "import", imageFile).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s: import image: %w: %s", d.name, err, said)
+	}
+	return nil
 }
 
 func (d *daemon) state() string   { return filepath.Join(d.dir, "state") }

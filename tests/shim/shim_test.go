@@ -2,7 +2,7 @@
 // containerd-shim-microvm-v1 in their PATH. MICROVM_BIN is the directory of the
 // binaries, MICROVM_MACHINE the machine (kvm or software), MICROVM_CONTAINERD a
 // list of directories, separated by colons, that each hold a containerd and its
-// ctr.
+// ctr, and one of them crictl.
 package shim
 
 import (
@@ -32,6 +32,7 @@ var (
 	rootfs          string // a directory, not to be changed
 	imageFile       string // image as an archive
 	daemons         []*daemon
+	crictl          string // the path
 	serial          atomic.Int32
 )
 
@@ -63,6 +64,9 @@ func run(m *testing.M) (code int, err error) {
 		return 0, err
 	}
 	for i, bin := range list {
+		if path := filepath.Join(bin, "crictl"); exists(path) {
+			crictl = path
+		}
 		d, err := newDaemon(bin, filepath.Join(dir, fmt.Sprintf("d%d", i)))
 		if err != nil {
 			return 0, err
@@ -71,6 +75,11 @@ func run(m *testing.M) (code int, err error) {
 		daemons = append(daemons, d)
 	}
 	return m.Run(), nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // makeImage makes an image of two layers. The upper one adds a file, replaces

@@ -1,0 +1,296 @@
+package shim
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/tests/command"
+)
+
+// podNamespace is containerd's for what comes through CRI.
+const podNamespace = "k8s.io"
+
+// Modes of namespaces in CRI.
+const (
+	ofPod  = 0
+	ofSelf = 1
+	ofNode = 2
+)
+
+// pods is the CRI side of a daemon, driven by crictl as a kubelet does.
+type pods struct{ *site }
+
+func eachWithPods(t *testing.T, test func(t *testing.T, p pods)) {
+	each(t, func(t *testing.T, s *site) {
+		p := pods{s}
+		t.Cleanup(func() {
+			if said, err := exec.Command(crictl, p.crictlArgs("rmp", "--force", "--all")...).CombinedOutput(); err != nil {
+				t.Errorf("remove pods: %v: %s", err, said)
+			}
+		})
+		test(t, p)
+	})
+}
+
+func (p pods) crictlArgs(args ...string) []string {
+	return append([]string{"--runtime-endpoint", "unix://" + p.socket(), "--image-endpoint", "unix://" + p.socket(), "--timeout", "3m"}, args...)
+}
+
+func (p pods) crictl(args ...string) *command.Command {
+	return command.New(p.t, append([]string{crictl}, p.crictlArgs(args...)...)...)
+}
+
+// object is a JSON object.
+type object map[string]any
+
+func (p pods) file(o object) string {
+	p.t.Helper()
+	data, err := json.Marshal(o)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	f, err := os.CreateTemp(p.dir, "*.json")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.Write(data); err != nil {
+		p.t.Fatal(err)
+	}
+	return f.Name()
+}
+
+// pod is a running pod.
+type pod struct {
+	pods
+	id, config string
+}
+
+// pod runs one on the host's network. linux is added to its configuration.
+func (p pods) pod(linux object) pod {
+	p.t.Helper()
+	all := object{"security_context": object{"namespace_options": object{"network": ofNode}}}
+	for k, v := range linux {
+		all[k] = v
+	}
+	name := newID(p.t)
+	config := p.file(object{
+		"metadata": object{"name": strings.ToLower(name), "namespace": "default", "attempt": 1, "uid": name},
+		"hostname": "pod-host", "log_directory": p.dir,
+		"annotations": object{"io.microvm.machine": machine},
+		"linux":       all,
+	})
+	return pod{p, strings.TrimSpace(p.crictl("runp", config).Output()), config}
+}
+
+// container runs a script in the pod. linux is its Linux configuration.
+func (p pod) container(script string, linux object) (id string) {
+	p.t.Helper()
+	name := newID(p.t)
+	config := p.file(object{
+		"metadata": object{"name": strings.ToLower(name)},
+		"image":    object{"image": image}, "command": []string{"sh", "-c", script},
+		"log_path": name + ".log", "linux": linux,
+	})
+	id = strings.TrimSpace(p.crictl("create", p.id, config, p.config).Output())
+	p.crictl("start", id).Output()
+	return id
+}
+
+// in runs a program in a container.
+func (p pods) in(id string, args ...string) string {
+	p.t.Helper()
+	return strings.TrimSpace(p.crictl(append([]string{"exec", "--sync", id}, args...)...).Output())
+}
+
+// status is what crictl says of a container.
+func (p pods) status(id string) (s struct {
+	State, Reason string
+	ExitCode      int
+}) {
+	p.t.Helper()
+	var o struct{ Status json.RawMessage }
+	text := p.crictl("inspect", id).Output()
+	err := json.Unmarshal([]byte(text), &o)
+	if err == nil {
+		err = json.Unmarshal(o.Status, &s)
+	}
+	if err != nil {
+		p.t.Fatalf("%v: %s", err, text)
+	}
+	return s
+}
+
+func (p pods) waitExited(id string) {
+	p.t.Helper()
+	command.Eventually(p.t, id+" has exited", func() bool { return p.status(id).State == "CONTAINER_EXITED" })
+}
+
+// private are the namespaces of a pod that does not share its processes.
+func private(linux object) object {
+	return withNamespaces(linux, object{"network": ofNode, "pid": ofSelf})
+}
+
+func withNamespaces(linux, namespaces object) object {
+	all := object{"security_context": object{"namespace_options": namespaces}}
+	for k, v := range linux {
+		all[k] = v
+	}
+	return all
+}
+
+const idle = "exec sleep 1000"
+
+func TestPodSharesItsMachine(t *testing.T) {
+	eachWithPods(t, func(t *testing.T, p pods) {
+		one := p.pod(nil)
+		a, b := one.container(idle, private(nil)), one.container(idle, private(nil))
+		other := p.pod(nil)
+		c := other.container(idle, private(nil))
+		id := func(container, file string) string { return p.in(container, "readlink", file) }
+		boot := func(container string) string { return p.in(container, "cat", "/proc/sys/kernel/random/boot_id") }
+		if boot(a) != boot(b) || boot(a) == boot(c) {
+			t.Errorf("machines: %s, %s and %s", boot(a), boot(b), boot(c))
+		}
+		for _, kind := range []string{"ipc", "uts", "net"} {
+			if ns := "/proc/self/ns/" + kind; id(a, ns) != id(b, ns) {
+				t.Errorf("%s differs: %s and %s", ns, id(a, ns), id(b, ns))
+			}
+		}
+		for _, kind := range []string{"pid", "mnt", "cgroup"} {
+			if ns := "/proc/self/ns/" + kind; id(a, ns) == id(b, ns) {
+				t.Errorf("%s is shared: %s", ns, id(a, ns))
+			}
+		}
+		if got := p.in(a, "hostname"); got != "pod-host" {
+			t.Errorf("hostname %s", got)
+		}
+		p.in(a, "sh", "-c", "echo shared >/dev/shm/file")
+		if got := p.in(b, "cat", "/dev/shm/file"); got != "shared" {
+			t.Errorf("/dev/shm: %q", got)
+		}
+		if got := p.in(c, "ls", "/dev/shm"); got != "" {
+			t.Errorf("/dev/shm of another pod: %q", got)
+		}
+	})
+}
+
+// TestContainersOfPod come and go while the machine stays.
+func TestContainersOfPod(t *testing.T) {
+	eachWithPods(t, func(t *testing.T, p pods) {
+		one := p.pod(nil)
+		a := one.container(idle, private(nil))
+		boot := p.in(a, "cat", "/proc/sys/kernel/random/boot_id")
+		init := one.container("echo init; exit 3", private(nil))
+		p.waitExited(init)
+		if s := p.status(init); s.ExitCode != 3 || s.Reason != "Error" {
+			t.Errorf("init container: %+v", s)
+		}
+		if got := p.crictl("logs", init).Output(); got != "init\n" {
+			t.Errorf("logs: %q", got)
+		}
+		p.crictl("rm", init).Output()
+		victim := one.container("trap 'exit 5' TERM; echo up >/tmp/up; while :; do sleep 0.1; done", private(nil))
+		command.Eventually(t, "it listens to signals", func() bool { return p.crictl("exec", "--sync", victim, "test", "-e", "/tmp/up").Run().Code == 0 })
+		p.crictl("stop", "--timeout", "60", victim).Output()
+		if s := p.status(victim); s.State != "CONTAINER_EXITED" || s.ExitCode != 5 {
+			t.Errorf("stopped container: %+v", s)
+		}
+		again := one.container(idle, private(nil))
+		if got := p.in(again, "cat", "/proc/sys/kernel/random/boot_id"); got != boot {
+			t.Errorf("another machine: %s, %s", got, boot)
+		}
+		if got := p.in(a, "echo", "well"); got != "well" {
+			t.Errorf("the peer says %q", got)
+		}
+		p.crictl("stopp", one.id).Output()
+		if s := p.status(a); s.State != "CONTAINER_EXITED" || s.ExitCode != 137 && s.ExitCode != 143 {
+			t.Errorf("container of a stopped pod: %+v", s)
+		}
+		p.crictl("rmp", one.id).Output()
+	})
+}
+
+// TestPodSharesProcesses only where that is asked for.
+func TestPodSharesProcesses(t *testing.T) {
+	eachWithPods(t, func(t *testing.T, p pods) {
+		shared := withNamespaces(nil, object{"network": ofNode, "pid": ofPod})
+		one := p.pod(nil)
+		alone := one.container("exec sleep 4444", private(nil))
+		a := one.container("sleep 1111; true", shared)
+		b := one.container("sleep 2222 & sleep 3333; true", shared)
+		sees := func(id, what string) bool { return strings.Contains(p.in(id, "ps"), what) }
+		command.Eventually(t, "a sees b", func() bool { return sees(a, "sleep 2222") && sees(b, "sleep 1111") })
+		if sees(alone, "sleep 1111") || sees(a, "sleep 4444") {
+			t.Errorf("a container that shares nothing is in it: %s", p.in(a, "ps"))
+		}
+		if p.in(a, "cat", "/proc/1/comm") == "microvm-agent" {
+			t.Error("the agent is in it")
+		}
+		p.crictl("stop", "--timeout", "1", b).Output()
+		if sees(a, "sleep 2222") || sees(a, "sleep 3333") || !sees(a, "sleep 1111") {
+			t.Errorf("after b's end: %s", p.in(a, "ps"))
+		}
+	})
+}
+
+// TestOutOfMemoryInPod is one container's own.
+func TestOutOfMemoryInPod(t *testing.T) {
+	eachWithPods(t, func(t *testing.T, p pods) {
+		one := p.pod(nil)
+		peer := one.container(idle, private(nil))
+		hungry := one.container("tail /dev/zero", private(object{"resources": object{"memory_limit_in_bytes": 64 << 20}}))
+		p.waitExited(hungry)
+		if s := p.status(hungry); s.Reason != "OOMKilled" || s.ExitCode != 137 {
+			t.Errorf("%+v", s)
+		}
+		if got := p.in(peer, "echo", "well"); got != "well" {
+			t.Errorf("the peer says %q", got)
+		}
+	})
+}
+
+// TestPodSize is what the pod's annotations say, in guest and cgroup.
+func TestPodSize(t *testing.T) {
+	eachWithPods(t, func(t *testing.T, p pods) {
+		one := p.pod(object{"resources": object{"memory_limit_in_bytes": 300 << 20, "cpu_quota": 200000, "cpu_period": 100000}})
+		a := one.container(idle, private(nil))
+		if got := p.in(a, "nproc"); got != "2" {
+			t.Errorf("%s CPUs", got)
+		}
+		kib, err := strconv.Atoi(p.in(a, "awk", "/MemTotal/ {print $2}", "/proc/meminfo"))
+		if err != nil || kib < 300<<10 || kib > 500<<10 {
+			t.Errorf("%d KiB, %v", kib, err)
+		}
+	})
+}
+
+// TestKilledMachineOfPod ends all that was in it.
+func TestKilledMachineOfPod(t *testing.T) {
+	eachWithPods(t, func(t *testing.T, p pods) {
+		one := p.pod(nil)
+		a, b := one.container(idle, private(nil)), one.container(idle, private(nil))
+		pid := strings.Fields(p.do("--namespace", podNamespace, "tasks", "ps", one.id).Output())[2]
+		n, err := strconv.Atoi(pid)
+		if err == nil {
+			err = unix.Kill(n, unix.SIGKILL)
+		}
+		if err != nil {
+			t.Fatalf("kill machine %s: %v", pid, err)
+		}
+		for _, id := range []string{a, b} {
+			p.waitExited(id)
+			if s := p.status(id); s.ExitCode != 137 {
+				t.Errorf("%+v", s)
+			}
+		}
+		p.crictl("stopp", one.id).Output()
+		p.crictl("rmp", one.id).Output()
+	})
+}

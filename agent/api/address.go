@@ -27,6 +27,9 @@ const (
 	// ExportsDir is where the agent mounts it; a container's root path and
 	// the sources of its bind mounts lie below.
 	ExportsDir = "/run/microvm/exports"
+	// NetworkNamespace is where the agent pins the containers' network
+	// namespace, if the machine has network devices.
+	NetworkNamespace = "/run/microvm/network"
 )
 
 // ExitPort is the I/O port that powers the machine off when it is written to.

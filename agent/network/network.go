@@ -17,27 +17,58 @@ import (
 	"github.com/microvm/microvm/agent/api"
 )
 
-// Network is the guest's network.
+// Network is the network of the guest's containers, in a namespace of its own:
+// the machine's devices stay in that of the agent until they are an interface.
 type Network struct {
-	mu    sync.Mutex
-	attic *attic
+	path   string
+	agents namespace
+
+	mu         sync.Mutex
+	containers namespace
 	// names are the interfaces in use, by device.
 	names map[int]string
+	// last is what was asked for last.
+	last *api.Network
 }
 
-// New hides the machine's network devices from the containers until the host
-// says what they are. Without any it does nothing.
-func New() (*Network, error) {
+// New makes the containers' namespace and pins it at path. A machine without
+// network devices needs none.
+func New(path string) (*Network, error) {
 	n := &Network{names: map[int]string{}}
-	first, err := byAddress(api.NICAddress(0).String())
-	if err != nil || first == nil {
+	found, err := nameDevices()
+	if err != nil || found == 0 {
 		return n, err
 	}
-	if n.attic, err = openAttic(); err != nil {
+	if n.agents, err = openNamespace(thisNamespace); err != nil {
 		return nil, err
 	}
-	_, err = n.attic.fill()
+	n.path = path
+	n.containers, err = newNamespace(path)
 	return n, err
+}
+
+// Path is where the containers' namespace is pinned, empty if there is none and
+// they share the agent's.
+func (n *Network) Path() string { return n.path }
+
+// Adopt makes the network namespace of a process the containers'. One in a user
+// namespace has to have a network namespace of its own.
+func (n *Network) Adopt(pid int) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	to, err := openNamespace(fmt.Sprintf("/proc/%d/ns/net", pid))
+	if err != nil {
+		return err
+	}
+	if err := n.containers.do(func() error { return n.removeOthers(nil) }); err != nil {
+		return err
+	}
+	n.containers.f.Close()
+	n.containers = to
+	if n.last == nil {
+		return nil
+	}
+	return n.containers.do(func() error { return n.apply(n.last) })
 }
 
 // Set answers the machine service's call Network. Its errors are status errors.
@@ -48,13 +79,20 @@ func (n *Network) Set(_ context.Context, req *api.NetworkRequest) (*api.NetworkR
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if err := n.apply(want); err != nil {
+	if n.path == "" && len(want.Interfaces) > 0 {
+		return nil, status.Error(codes.FailedPrecondition, "the machine has no network devices")
+	}
+	if n.path == "" {
+		return &api.NetworkResponse{}, nil
+	}
+	n.last = want
+	if err := n.containers.do(func() error { return n.apply(want) }); err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
 	}
 	return &api.NetworkResponse{}, nil
 }
 
-// apply goes on after a failure, so that as much as possible is right.
+// apply runs in the containers' namespace. It goes on after a failure, so that as much as possible is right.
 func (n *Network) apply(want *api.Network) error {
 	var all []error
 	all = append(all, n.removeOthers(want.Interfaces))
@@ -84,7 +122,7 @@ func (n *Network) removeOthers(want []api.Interface) error {
 		}
 		link, err := netlink.LinkByName(name)
 		if err == nil {
-			err = n.attic.take(link, device)
+			err = n.agents.take(link, deviceName(device))
 		}
 		if err == nil {
 			delete(n.names, device)
@@ -111,14 +149,18 @@ func (n *Network) bring(i *api.Interface) (netlink.Link, error) {
 	if n.names[i.NIC] == i.Name {
 		return netlink.LinkByName(i.Name)
 	}
-	if n.attic == nil {
-		return nil, fmt.Errorf("make interface %s: the machine has no network device", i.Name)
+	err := n.agents.do(func() error {
+		link, err := netlink.LinkByName(deviceName(i.NIC))
+		if err != nil {
+			return fmt.Errorf("find network device %d: %w", i.NIC, err)
+		}
+		return n.containers.take(link, i.Name)
+	})
+	if err != nil {
+		return nil, err
 	}
-	link, err := n.attic.give(i.NIC, i.Name)
-	if err == nil {
-		n.names[i.NIC] = i.Name
-	}
-	return link, err
+	n.names[i.NIC] = i.Name
+	return netlink.LinkByName(i.Name)
 }
 
 func setLink(link netlink.Link, i *api.Interface) error {

@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"runtime"
+	"syscall"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -36,11 +39,12 @@ func inGuest(t *testing.T, devices int, f func(n *Network)) {
 				return
 			}
 		}
-		n, err := New()
+		n, err := New(filepath.Join(t.TempDir(), "namespace"))
 		if err != nil {
 			t.Error(err)
 			return
 		}
+		defer unix.Unmount(n.Path(), unix.MNT_DETACH)
 		f(n)
 	}()
 	<-done
@@ -57,17 +61,13 @@ func set(t *testing.T, n *Network, want *api.Network) error {
 	return err
 }
 
-func names(t *testing.T) map[string]netlink.Link {
-	t.Helper()
-	links, err := netlink.LinkList()
-	if err != nil {
-		t.Error(err)
-	}
-	all := map[string]netlink.Link{}
-	for _, l := range links {
-		all[l.Attrs().Name] = l
-	}
-	return all
+// eth0 is the containers' interface of that name.
+func eth0(n *Network) (link netlink.Link) {
+	_ = n.containers.do(func() (err error) {
+		link, err = netlink.LinkByName("eth0")
+		return err
+	})
+	return link
 }
 
 func testNetwork() *api.Network {
@@ -83,7 +83,7 @@ func testNetwork() *api.Network {
 
 func TestNetworkIsSetAndChanged(t *testing.T) {
 	inGuest(t, 2, func(n *Network) {
-		if all := names(t); all["eth0"] != nil || all["eth1"] != nil {
+		if eth0(n) != nil {
 			t.Error("devices are seen before they are interfaces")
 		}
 		want := testNetwork()
@@ -91,31 +91,31 @@ func TestNetworkIsSetAndChanged(t *testing.T) {
 			if err := set(t, n, want); err != nil {
 				t.Error(err)
 			}
-			check(t, 2, 1)
+			check(t, n, 2, 1)
 		}
 		want.Interfaces[0].Addresses = want.Interfaces[0].Addresses[:1]
 		want.Routes = nil
 		if err := set(t, n, want); err != nil {
 			t.Error(err)
 		}
-		check(t, 1, 0)
+		check(t, n, 1, 0)
 		if err := set(t, n, &api.Network{}); err != nil {
 			t.Error(err)
 		}
-		if names(t)["eth0"] != nil {
+		if eth0(n) != nil {
 			t.Error("eth0 is still there")
 		}
 		if err := set(t, n, testNetwork()); err != nil {
 			t.Error(err)
 		}
-		check(t, 2, 1)
+		check(t, n, 2, 1)
 	})
 }
 
 // check fails the test unless eth0 has so many addresses and routes of ours.
-func check(t *testing.T, addresses, routes int) {
+func check(t *testing.T, n *Network, addresses, routes int) {
 	t.Helper()
-	link := names(t)["eth0"]
+	link := eth0(n)
 	if link == nil {
 		t.Error("no eth0")
 		return
@@ -123,20 +123,43 @@ func check(t *testing.T, addresses, routes int) {
 	if a := link.Attrs(); a.HardwareAddr.String() != "02:00:00:00:00:77" || a.MTU != 1400 || a.RawFlags&unix.IFF_UP == 0 {
 		t.Errorf("eth0 is %+v", a)
 	}
-	addrs, err := netlink.AddrList(link, netlink.FAMILY_ALL)
-	if err != nil || len(addrs) != addresses {
-		t.Errorf("addresses %v, %v", addrs, err)
-	}
-	all, err := netlink.RouteList(link, netlink.FAMILY_V4)
+	var addrs []netlink.Addr
 	ours := 0
-	for _, r := range all {
-		if !kernels(&r) {
-			ours++
+	err := n.containers.do(func() (err error) {
+		if addrs, err = netlink.AddrList(link, netlink.FAMILY_ALL); err != nil {
+			return err
 		}
+		all, err := netlink.RouteList(link, netlink.FAMILY_V4)
+		for _, r := range all {
+			if !kernels(&r) {
+				ours++
+			}
+		}
+		return err
+	})
+	if err != nil || len(addrs) != addresses || ours != routes {
+		t.Errorf("addresses %v, %d routes, %v", addrs, ours, err)
 	}
-	if err != nil || ours != routes {
-		t.Errorf("routes %v, %v", all, err)
-	}
+}
+
+func TestAdoptMovesAll(t *testing.T) {
+	inGuest(t, 2, func(n *Network) {
+		if err := set(t, n, testNetwork()); err != nil {
+			t.Error(err)
+		}
+		other := exec.Command("sleep", "1000")
+		other.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
+		if err := other.Start(); err != nil {
+			t.Error(err)
+			return
+		}
+		defer other.Wait()
+		defer other.Process.Kill()
+		if err := n.Adopt(other.Process.Pid); err != nil {
+			t.Error(err)
+		}
+		check(t, n, 2, 1)
+	})
 }
 
 func TestBadNetworksAreRefused(t *testing.T) {

@@ -53,6 +53,7 @@ func (e *Engine) build(c *container, spec *specs.Spec, stdio Stdio, pipes *plumb
 	if c.root, err = mountRoot(e.roots, c.id, spec); err != nil {
 		return err
 	}
+	adopt := e.joinNetwork(spec)
 	config, err := newConfig(c.id, c.bundle, spec)
 	if err != nil {
 		return err
@@ -60,7 +61,10 @@ func (e *Engine) build(c *container, spec *specs.Spec, stdio Stdio, pipes *plumb
 	if c.lib, err = libcontainer.Create(e.state, c.id, config); err != nil {
 		return classify(err)
 	}
-	return e.launch(c, c.init)
+	if err := e.launch(c, c.init); err != nil || !adopt {
+		return err
+	}
+	return e.adoptNetwork(c)
 }
 
 // classify gives libcontainer's errors their class.

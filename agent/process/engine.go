@@ -15,6 +15,9 @@ import (
 // Engine runs containers. All its methods may be called concurrently; the
 // errors that they return have a class of this package or are libcontainer's.
 type Engine struct {
+	// Network is the containers' network; nil for that of the agent.
+	Network Network
+
 	state   string // libcontainer's directory
 	roots   string // where the containers' roots are mounted
 	streams *Streams

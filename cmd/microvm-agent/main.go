@@ -42,7 +42,7 @@ func run(started time.Duration) error {
 		return err
 	}
 	warnings := guest.ConfigureLog()
-	nics, err := network.New()
+	nics, err := network.New(api.NetworkNamespace)
 	if err != nil {
 		return err
 	}
@@ -53,6 +53,7 @@ func run(started time.Duration) error {
 	if err != nil {
 		return err
 	}
+	engine.Network = nics
 	tasks := process.Service{Engine: engine}
 	server, err := ttrpc.NewServer()
 	if err != nil {

@@ -1,9 +1,13 @@
 package engines
 
 import (
+	"io"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/microvm/microvm/tests/command"
 )
 
 func newPodman(t *testing.T) *engine {
@@ -30,6 +34,7 @@ func TestPodman(t *testing.T) {
 		e.command(t, "exec", "healthy", "touch", "/tmp/well").Output()
 		e.command(t, "healthcheck", "run", "healthy").Wants(0)
 	})
+	t.Run("network", func(t *testing.T) { testPodmanNetwork(t, e) })
 	t.Run("build", func(t *testing.T) {
 		build := []string{"build", "--network", "none", "--isolation", "oci", "--runtime", runtimePath(), "--tag", "built"}
 		e.command(t, append(build, buildContext(t))...).Output()
@@ -44,4 +49,26 @@ func TestPodman(t *testing.T) {
 			t.Errorf("OOMKilled is %s", got)
 		}
 	})
+}
+
+// testPodmanNetwork uses podman's default network: a bridge with a gateway on
+// this host, and a published port.
+func testPodmanNetwork(t *testing.T, e *engine) {
+	serve := "echo served > /tmp/index.html; exec httpd -f -p 80 -h /tmp"
+	e.command(t, "run", "--detach", "--name", "web", "--cap-add", "net_raw", "--publish", "127.0.0.1::80", image, "sh", "-c", serve).Output()
+	published := strings.TrimSpace(e.command(t, "port", "web", "80").Output())
+	command.Eventually(t, "the published port answers", func() bool {
+		resp, err := http.Get("http://" + published)
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		page, err := io.ReadAll(resp.Body)
+		return err == nil && string(page) == "served\n"
+	})
+	gateway := strings.TrimSpace(e.command(t, "inspect", "--format", "{{.NetworkSettings.Gateway}}", "web").Output())
+	if o := e.command(t, "exec", "web", "ping", "-c", "1", "-W", "30", gateway).Run(); o.Code != 0 {
+		t.Errorf("ping of the gateway: %v", o)
+	}
+	e.command(t, "rm", "--force", "--time", "0", "web").Output()
 }

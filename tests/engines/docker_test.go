@@ -2,6 +2,7 @@ package engines
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,7 +22,7 @@ func newDocker(t *testing.T) *engine {
 		"runtimes":        map[string]any{"microvm": map[string]any{"path": runtimePath(), "runtimeArgs": []string{"--machine", machine}}},
 		"default-runtime": "microvm",
 		"data-root":       filepath.Join(dir, "data"), "exec-root": filepath.Join(dir, "exec"), "pidfile": filepath.Join(dir, "pid"),
-		"hosts": []string{"unix://" + filepath.Join(dir, "sock")}, "storage-driver": "vfs", "bridge": "none", "iptables": false,
+		"hosts": []string{"unix://" + filepath.Join(dir, "sock")}, "storage-driver": "vfs",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +51,8 @@ func startDaemon(t *testing.T, dir, config string) (log string) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	daemon := exec.Command("dockerd", "--config-file", config)
+	// Its bridge and rules stay in a namespace of the test's.
+	daemon := exec.Command("nsenter", "--net="+newNamespace(t), "dockerd", "--config-file", config)
 	daemon.Stdout, daemon.Stderr = f, f
 	if err := daemon.Start(); err != nil {
 		t.Fatalf("%v: apt-get install docker.io", err)
@@ -74,9 +76,37 @@ func TestDocker(t *testing.T) {
 		})
 		e.command(t, "rm", "--force", "healthy").Output()
 	})
+	t.Run("network", func(t *testing.T) { testDockerNetwork(t, e) })
 	t.Run("build", func(t *testing.T) {
 		t.Setenv("DOCKER_BUILDKIT", "0") // BuildKit calls runc itself
 		e.command(t, "build", "--network", "none", "--tag", "built", buildContext(t)).Output()
 		builtOutput(t, e)
 	})
+}
+
+// newNamespace makes a network namespace and returns its path.
+func newNamespace(t *testing.T) string {
+	t.Helper()
+	name := fmt.Sprintf("engines-%d", os.Getpid())
+	command.New(t, "ip", "netns", "add", name).Output()
+	t.Cleanup(func() { command.New(t, "ip", "netns", "del", name).Output() })
+	command.New(t, "ip", "-n", name, "link", "set", "lo", "up").Output()
+	return filepath.Join("/run/netns", name)
+}
+
+// testDockerNetwork uses docker's default network, and one that the container
+// joins and leaves while it runs.
+func testDockerNetwork(t *testing.T, e *engine) {
+	e.command(t, "run", "--detach", "--name", "web", "--cap-add", "net_raw", image, "sleep", "1000").Output()
+	gateway := strings.TrimSpace(e.command(t, "inspect", "--format", "{{.NetworkSettings.Gateway}}", "web").Output())
+	if o := e.command(t, "exec", "web", "ping", "-c", "1", "-W", "30", gateway).Run(); o.Code != 0 {
+		t.Errorf("ping of the gateway: %v", o)
+	}
+	shows := func() string { return e.command(t, "exec", "web", "ip", "-o", "addr").Output() }
+	e.command(t, "network", "create", "--subnet", "10.91.0.0/24", "second").Output()
+	e.command(t, "network", "connect", "--ip", "10.91.0.7", "second", "web").Output()
+	command.Eventually(t, "the second network is there", func() bool { return strings.Contains(shows(), "eth1    inet 10.91.0.7/24") })
+	e.command(t, "network", "disconnect", "second", "web").Output()
+	command.Eventually(t, "the second network is gone", func() bool { return !strings.Contains(shows(), "eth1") })
+	e.command(t, "rm", "--force", "web").Output()
 }

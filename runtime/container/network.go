@@ -2,10 +2,13 @@ package container
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"sync"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/sirupsen/logrus"
 
 	"github.com/microvm/microvm/agent/api"
 	"github.com/microvm/microvm/netns"
@@ -34,61 +37,88 @@ func (s *supervisor) network(context.Context) error {
 	if err != nil || in == nil || os.Geteuid() != 0 {
 		return err
 	}
-	s.net = &network.Namespace{In: in, Log: s.engine.log(s.request.ID)}
-	s.undo.add(s.disconnect)
-	return s.addNICs()
-}
-
-// addNICs gives the machine devices for the namespace's interfaces.
-func (s *supervisor) addNICs() (err error) {
-	m := &s.design.machine
-	s.net.NICs, err = network.Count(s.net.In, sandbox.MaxNICs(m.Machine))
-	for range s.net.NICs {
-		m.NICs = append(m.NICs, sandbox.NIC{Tap: true})
+	if s.net, err = NewNetwork(in, ns.Path, &s.design.machine); err != nil {
+		return err
 	}
-	return err
+	s.undo.add(s.net.Close)
+	return nil
 }
 
 // connect gives the guest what is in the namespace, now and from now on.
 func (s *supervisor) connect(ctx context.Context) error {
-	if s.net == nil {
+	if err := s.net.Connect(ctx, s.vm); err != nil {
+		return s.explain(err)
+	}
+	return nil
+}
+
+// Network joins a machine to a network namespace of the host. A nil one does
+// nothing: a machine without devices.
+type Network struct {
+	namespace *network.Namespace
+	path      string
+	log       *logrus.Entry
+	unfollow  context.CancelFunc // ends the watch over the namespace
+	once      sync.Once
+}
+
+// NewNetwork gives the machine m, which is not started yet, devices for the
+// interfaces in a namespace, which is the network's from now on. path is the
+// namespace's in the bundle, or "". After an error nothing is open.
+func NewNetwork(in *netns.Namespace, path string, m *sandbox.Config) (*Network, error) {
+	n := &Network{namespace: &network.Namespace{In: in, Log: m.Log}, path: path, log: m.Log}
+	var err error
+	if n.namespace.NICs, err = network.Count(in, sandbox.MaxNICs(m.Machine)); err != nil {
+		return nil, errors.Join(err, in.Close())
+	}
+	for range n.namespace.NICs {
+		m.NICs = append(m.NICs, sandbox.NIC{Tap: true})
+	}
+	return n, nil
+}
+
+// Connect gives the guest of vm, which is up, what is in the namespace, now and
+// until Close.
+func (n *Network) Connect(ctx context.Context, vm *sandbox.VM) error {
+	if n == nil {
 		return nil
 	}
-	g := networkGuest{s.vm}
-	found, err := s.net.Sync(ctx, g)
+	g := networkGuest{vm}
+	found, err := n.namespace.Sync(ctx, g)
 	if err != nil {
-		return s.explain(fmt.Errorf("set up the guest's network: %w", err))
+		return fmt.Errorf("set up the guest's network: %w", err)
 	}
-	log := s.engine.log(s.request.ID)
-	if given := s.design.bundle.Namespace(specs.NetworkNamespace).Path; given != "" && len(found.Links) == 0 {
-		log.Infof("network: namespace %s has a loopback interface only, and so has the guest", given)
+	if n.path != "" && len(found.Links) == 0 {
+		n.log.Infof("network: namespace %s has a loopback interface only, and so has the guest", n.path)
 	}
-	log.Debugf("network: %s", network.Summary(found))
+	n.log.Debugf("network: %s", network.Summary(found))
 	for _, name := range found.Others {
-		log.Warnf("network: interface %s is not Ethernet: the guest goes without it", name)
+		n.log.Warnf("network: interface %s is not Ethernet: the guest goes without it", name)
 	}
 	following, stop := context.WithCancel(context.Background())
-	s.unfollow = stop
+	n.unfollow = stop
 	go func() {
-		if err := s.net.Follow(following, g); err != nil {
-			log.WithError(err).Warn("later changes of the network will not reach the guest")
+		if err := n.namespace.Follow(following, g); err != nil {
+			n.log.WithError(err).Warn("later changes of the network will not reach the guest")
 		}
 	}()
 	return nil
 }
 
-// disconnect gives the namespace its interfaces back.
-func (s *supervisor) disconnect() {
-	if s.net == nil {
+// Close gives the namespace its interfaces back, the first time that it is
+// called.
+func (n *Network) Close() {
+	if n == nil {
 		return
 	}
-	if s.unfollow != nil {
-		s.unfollow()
-	}
-	if err := s.net.Close(); err != nil {
-		s.engine.log(s.request.ID).WithError(err).Warn("the network namespace is not as it was")
-	}
-	s.net = nil
+	n.once.Do(func() {
+		if n.unfollow != nil {
+			n.unfollow()
+		}
+		if err := n.namespace.Close(); err != nil {
+			n.log.WithError(err).Warn("the network namespace is not as it was")
+		}
+	})
 }
 
 // networkGuest is a machine as package network sees it.

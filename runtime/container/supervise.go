@@ -13,7 +13,6 @@ import (
 	"github.com/microvm/microvm/agent/api"
 	"github.com/microvm/microvm/runtime/anchor"
 	"github.com/microvm/microvm/runtime/cgroup"
-	"github.com/microvm/microvm/runtime/network"
 	"github.com/microvm/microvm/runtime/sandbox"
 	"github.com/microvm/microvm/runtime/state"
 )
@@ -25,15 +24,14 @@ type supervisor struct {
 	foreground bool // streams and terminal are this process's
 	timeline   *sandbox.Timeline
 
-	design   *design
-	state    state.State    // as it was registered
-	cgroup   *cgroup.Cgroup // nil without one
-	vm       *sandbox.VM
-	process  *process
-	signals  *forwarder
-	net      *network.Namespace // nil in the host's network namespace
-	unfollow context.CancelFunc // ends the watch over net
-	undo     cleanup            // what exists of the container
+	design  *design
+	state   state.State    // as it was registered
+	cgroup  *cgroup.Cgroup // nil without one
+	vm      *sandbox.VM
+	process *process
+	signals *forwarder
+	net     *Network // nil in the host's network namespace
+	undo    cleanup  // what exists of the container
 }
 
 // run brings the container up, calls report, and waits for its end. Nothing is
@@ -219,7 +217,7 @@ func (s *supervisor) takeDown(code int, lost error) error {
 		log.WithError(err).Debug("output is incomplete")
 	}
 	s.process.io.Close()
-	s.disconnect()
+	s.net.Close()
 	var err error
 	if lost != nil {
 		err = fmt.Errorf("container lost: %w", s.explain(lost))

@@ -184,6 +184,9 @@ func (s *Service) enter(ctx context.Context, t *task) (err error) {
 	if err = t.runCreateHooks(ctx); err == nil {
 		err = t.machine.vm.Boot(ctx)
 	}
+	if err == nil {
+		err = t.machine.net.Connect(ctx, t.machine.vm)
+	}
 	if err != nil {
 		t.machine.kill()
 		return err

@@ -35,6 +35,7 @@ type machine struct {
 	vm     *sandbox.VM
 	memory uint64 // in bytes
 	dir    string // the bundle with its record
+	net    *container.Network
 
 	mu     sync.Mutex
 	cgroup *cgroup.Cgroup // nil without one
@@ -91,22 +92,39 @@ func (m *machine) start(ctx context.Context, b *container.Blueprint) error {
 			}()
 		}
 	}
-	err := inNetwork(b.Bundle.Namespace(specs.NetworkNamespace), func() (err error) {
-		m.vm, err = sandbox.Launch(b.Machine)
-		return err
-	})
-	if err != nil {
+	if err := m.launchIn(b.Bundle.Namespace(specs.NetworkNamespace), b); err != nil {
+		m.net.Close()
 		return err
 	}
 	vm, err := state.NewProcess(m.vm.PID())
 	if err != nil {
+		m.net.Close()
 		return m.vm.End() // it died at once
 	}
 	if err := m.save(record{VM: vm}); err != nil {
 		m.vm.Kill()
+		m.net.Close()
 		return err
 	}
 	return nil
+}
+
+// launchIn starts the VM process in the network namespace ns, nil for that of
+// the host, whose interfaces the guest does not have.
+func (m *machine) launchIn(ns *specs.LinuxNamespace, b *container.Blueprint) error {
+	return inNetwork(ns, func() (err error) {
+		if ns != nil {
+			in, err := netns.Current()
+			if err != nil {
+				return err
+			}
+			if m.net, err = container.NewNetwork(in, ns.Path, &b.Machine); err != nil {
+				return err
+			}
+		}
+		m.vm, err = sandbox.Launch(b.Machine)
+		return err
+	})
 }
 
 // inNetwork calls f on a thread in the network namespace ns, which ends with f.
@@ -191,12 +209,14 @@ func (m *machine) shutdown(ctx context.Context) {
 			log.G(ctx).WithError(err).Error("the guest may not have written everything back")
 		}
 	}
+	m.net.Close()
 	m.removeCgroup(ctx)
 }
 
 func (m *machine) kill() {
 	m.expect()
 	m.vm.Kill()
+	m.net.Close()
 	m.removeCgroup(context.Background())
 }
 

@@ -42,8 +42,16 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
     default_runtime_name = "microvm"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.microvm]
       runtime_type = "io.containerd.microvm.v1"
-      pod_annotations = ["io.microvm.*"]
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.microvm.options]
+        ConfigPath = "DIR/microvm.toml"
 `
+
+// networkList is the network of pods. It leaves nothing on the host when they
+// are gone.
+const networkList = `{
+	"cniVersion": "0.4.0", "name": "pods",
+	"plugins": [{"type": "ptp", "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.78.0.0/16"}]], "dataDir": "DIR/addresses"}}]
+}`
 
 // newDaemon starts the containerd in bin with storage in dir and the image.
 func newDaemon(bin, dir string) (*daemon, error) {
@@ -53,12 +61,16 @@ func newDaemon(bin, dir string) (*daemon, error) {
 	}
 	version := strings.Fields(string(out))[2]
 	d := &daemon{name: "containerd-" + strings.FieldsFunc(version, func(r rune) bool { return r == '~' || r == '+' })[0], bin: bin, dir: dir}
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, "cni"), 0o755); err != nil {
 		return nil, err
 	}
-	text := strings.NewReplacer("DIR", dir, "IMAGE", image).Replace(configuration)
-	if err := os.WriteFile(filepath.Join(dir, "config.toml"), []byte(text), 0o600); err != nil {
-		return nil, err
+	fill := strings.NewReplacer("DIR", dir, "IMAGE", image)
+	for name, text := range map[string]string{
+		"config.toml": configuration, "cni/pods.conflist": networkList, "microvm.toml": fmt.Sprintf("machine = %q\n", machine),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(fill.Replace(text)), 0o600); err != nil {
+			return nil, err
+		}
 	}
 	err = d.start()
 	for _, ns := range []string{namespace, podNamespace} {
@@ -117,6 +129,9 @@ func (d *daemon) kill() error {
 }
 
 func (d *daemon) stop() {
+	if d.process == nil || d.process.Process == nil {
+		return
+	}
 	_ = d.process.Process.Signal(os.Interrupt)
 	hang := time.AfterFunc(daemonGrace, func() { _ = d.process.Process.Kill() })
 	defer hang.Stop()

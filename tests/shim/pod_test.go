@@ -75,16 +75,17 @@ type pod struct {
 // pod runs one on the host's network. linux is added to its configuration.
 func (p pods) pod(linux object) pod {
 	p.t.Helper()
-	all := object{"security_context": object{"namespace_options": object{"network": ofNode}}}
-	for k, v := range linux {
-		all[k] = v
-	}
+	return p.podWith(withNamespaces(linux, object{"network": ofNode}))
+}
+
+// podWith runs one with that Linux configuration.
+func (p pods) podWith(linux object) pod {
+	p.t.Helper()
 	name := newID(p.t)
 	config := p.file(object{
 		"metadata": object{"name": strings.ToLower(name), "namespace": "default", "attempt": 1, "uid": name},
 		"hostname": "pod-host", "log_directory": p.dir,
-		"annotations": object{"io.microvm.machine": machine},
-		"linux":       all,
+		"linux": linux,
 	})
 	return pod{p, strings.TrimSpace(p.crictl("runp", config).Output()), config}
 }

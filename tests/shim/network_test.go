@@ -1,0 +1,72 @@
+package shim
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/microvm/microvm/tests/command"
+)
+
+// TestNetworkNamespace gives the guest the interface that a namespace has.
+func TestNetworkNamespace(t *testing.T) {
+	each(t, func(t *testing.T, s *site) {
+		ns := "shim-" + strconv.Itoa(int(serial.Add(1)))
+		ip := func(args ...string) {
+			t.Helper()
+			if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+				t.Fatalf("ip %v: %v: %s", args, err, out)
+			}
+		}
+		for _, name := range []string{ns, ns + "-peer"} {
+			ip("netns", "add", name)
+			t.Cleanup(func() { ip("netns", "del", name) })
+		}
+		ip("-n", ns, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", ns+"-peer")
+		for name, address := range map[string]string{ns: "10.79.0.2/24", ns + "-peer": "10.79.0.1/24"} {
+			ip("-n", name, "addr", "add", address, "dev", "eth0")
+			ip("-n", name, "link", "set", "eth0", "up")
+		}
+		script := `ip -4 -o addr show eth0 | awk '{print $4}'; ping -c 1 -W 60 10.79.0.1 | grep -c ' 0% packet loss'`
+		s.run(s.container(), "--rm", "--with-ns", "network:/run/netns/"+ns, "--", "sh", "-c", script).Wants(0, "10.79.0.2/24", "1")
+	})
+}
+
+// TestPodNetwork reaches a server in a pod at the address that CNI gave it.
+func TestPodNetwork(t *testing.T) {
+	eachWithPods(t, func(t *testing.T, p pods) {
+		one := p.podWith(object{"security_context": object{"namespace_options": object{"network": ofPod}}})
+		linux := withNamespaces(nil, object{"network": ofPod, "pid": ofSelf})
+		a := one.container("mkdir /www; echo hello >/www/index.html; exec httpd -f -p 80 -h /www", linux)
+		var status struct {
+			Status struct{ Network struct{ IP string } }
+		}
+		text := p.crictl("inspectp", one.id).Output()
+		if err := json.Unmarshal([]byte(text), &status); err != nil || status.Status.Network.IP == "" {
+			t.Fatalf("%v: %s", err, text)
+		}
+		address := status.Status.Network.IP
+		if got := p.in(a, "ip", "-4", "-o", "addr", "show", "eth0"); !strings.Contains(got, address) {
+			t.Errorf("interface %s, not %s", got, address)
+		}
+		client := http.Client{Timeout: 10 * time.Second}
+		command.Eventually(t, "the server answers", func() bool {
+			r, err := client.Get("http://" + address + "/")
+			if err != nil {
+				return false
+			}
+			defer r.Body.Close()
+			body, err := io.ReadAll(r.Body)
+			return err == nil && string(body) == "hello\n"
+		})
+		b := one.container(idle, linux)
+		if got := p.in(b, "wget", "-q", "-O", "-", "http://127.0.0.1/"); got != "hello" {
+			t.Errorf("over the pod's loopback interface: %q", got)
+		}
+	})
+}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/containerd/ttrpc"
@@ -85,6 +86,9 @@ func (e *Engine) superviseExec(ctx context.Context, r ExecRequest, foreground bo
 	}
 	p.log.WithField("exec", p.exec).Debug("process runs in the guest")
 	signals.attach(p)
+	var warnings sync.WaitGroup
+	warnings.Go(func() { p.passWarnings(ctx) }) // an exec is to be fast
+	defer warnings.Wait()
 	code, err = p.wait(context.Background())
 	if errors.Is(err, errLost) {
 		return exitLost, nil // killed with its container
@@ -136,8 +140,8 @@ func (e *Engine) startExec(ctx context.Context, p *process, r ExecRequest, foreg
 	if err == nil {
 		_, err = p.agent.Task.Start(ctx, &api.StartRequest{Id: p.id, ExecId: p.exec})
 	}
-	p.passWarnings(ctx)
 	if err != nil {
+		p.passWarnings(ctx)
 		p.forget()
 		p.io.Close()
 		return agentError(err)

@@ -25,25 +25,27 @@ func featuresCommand() *cli.Command {
 	}
 }
 
-// newFeatures tells what the guest does: its kernel and agent come with this
-// program.
+// newFeatures tells what the guest does, whose kernel and agent come with this
+// program; hooks and cgroups are also the host's.
 func newFeatures() features.Features {
 	yes, no := true, false
 	return features.Features{
 		OCIVersionMin: "1.0.0",
 		OCIVersionMax: specs.Version,
+		Hooks:         []string{"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"},
 		MountOptions:  bundle.MountOptions(),
 		Linux: &features.Linux{
 			Namespaces:   bundle.Namespaces(),
 			Capabilities: bundle.Capabilities(),
-			Cgroup:       &features.Cgroup{V1: &no, V2: &yes, Systemd: &no, SystemdUser: &no, Rdma: &no},
+			Cgroup:       &features.Cgroup{V1: &yes, V2: &yes, Systemd: &yes, SystemdUser: &no, Rdma: &no},
 			Seccomp:      seccompFeatures(),
 			Apparmor:     &features.Apparmor{Enabled: &no},
 			Selinux:      &features.Selinux{Enabled: &no},
 			IntelRdt:     &features.IntelRdt{Enabled: &no},
 			MountExtensions: &features.MountExtensions{
-				IDMap: &features.IDMap{Enabled: &no},
+				IDMap: &features.IDMap{Enabled: &yes},
 			},
+			NetDevices: &features.NetDevices{Enabled: &no},
 		},
 		Annotations: map[string]string{
 			"io.microvm.version":                         version,
@@ -66,5 +68,9 @@ func seccompFeatures() *features.Seccomp {
 			"SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT", "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE",
 		},
 		Archs: []string{"SCMP_ARCH_X32", "SCMP_ARCH_X86", "SCMP_ARCH_X86_64"},
+		KnownFlags: []string{
+			"SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+		},
+		SupportedFlags: []string{"SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_LOG"},
 	}
 }

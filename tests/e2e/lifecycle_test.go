@@ -4,9 +4,12 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/opencontainers/runtime-spec/specs-go/features"
 	"golang.org/x/sys/unix"
 )
 
@@ -142,12 +145,13 @@ func TestListAndPs(t *testing.T) {
 
 func TestFeaturesIsJSON(t *testing.T) {
 	s := newSite(t)
-	var f struct {
-		OCIVersionMax string `json:"ociVersionMax"`
-		MountOptions  []string
+	var f features.Features
+	if err := json.Unmarshal([]byte(s.command("features").mustRun()), &f); err != nil || f.OCIVersionMax != specs.Version {
+		t.Fatalf("%+v %v", f, err)
 	}
-	if err := json.Unmarshal([]byte(s.command("features").mustRun()), &f); err != nil || f.OCIVersionMax == "" {
-		t.Errorf("%+v %v", f, err)
+	// Tools look for these, and there are tests of all of them.
+	if len(f.Hooks) != 6 || !*f.Linux.MountExtensions.IDMap.Enabled || !slices.Contains(f.MountOptions, "rro") || len(f.Linux.Seccomp.SupportedFlags) != 3 {
+		t.Errorf("%+v", f)
 	}
 }
 

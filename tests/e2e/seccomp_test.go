@@ -25,6 +25,7 @@ func TestOldSeccompProfile(t *testing.T) {
 	b := s.bundle(sh("echo started; mkdir /d || echo refused"), func(spec *specs.Spec) {
 		spec.Process.NoNewPrivileges = false
 		spec.Linux.Seccomp = oldProfile()
+		spec.Linux.Seccomp.Flags = []specs.LinuxSeccompFlag{specs.LinuxSeccompFlagLog, specs.LinuxSeccompFlagSpecAllow, "SECCOMP_FILTER_FLAG_TSYNC"}
 	})
 	if got := s.output(b); got != "started\nrefused\n" {
 		t.Errorf("%q", got)

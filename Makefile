@@ -42,7 +42,7 @@ build: binaries kernel initramfs ## build the binaries, the guest kernel and the
 binaries:
 	$(call need,$(AGENT_PACKAGES) $(SOFTWARE_PACKAGES))
 	@mkdir -p $(BIN)
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/microvm-runtime ./cmd/microvm-vmm ./cmd/containerd-shim-microvm-v1
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/microvm-runtime ./cmd/microvm-vmm ./cmd/microvm-network ./cmd/containerd-shim-microvm-v1
 	CGO_ENABLED=1 $(GO) build -trimpath -tags 'netgo osusergo seccomp runc_nocriu' -ldflags '$(LDFLAGS) -extldflags "-static"' -o $(BIN)/ ./cmd/microvm-agent
 
 .PHONY: kernel

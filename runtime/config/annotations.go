@@ -10,8 +10,9 @@ import (
 const annotationPrefix = "io.microvm."
 
 // WithAnnotations returns c changed by the annotations io.microvm.machine,
-// .memory (MiB), .cpus, .kernel, .initramfs and .debug. Unknown ones below
-// io.microvm are an error, for they would silently do nothing.
+// .memory (MiB), .cpus, .kernel, .initramfs, .network, .publish and .debug.
+// Unknown ones below io.microvm are an error, for they would silently do
+// nothing.
 //
 // The binaries to run are the administrator's alone to choose.
 func (c Config) WithAnnotations(annotations map[string]string) (Config, error) {
@@ -42,10 +43,15 @@ func (c *Config) set(key, value string) (err error) {
 		c.Kernel = value
 	case "initramfs":
 		c.Initramfs = value
+	case "network":
+		c.Network = value
+	case "publish":
+		c.Publish = value
+		_, err = c.Publications()
 	case "debug":
 		c.Debug, err = strconv.ParseBool(value)
 	default:
-		return fmt.Errorf("unknown; known are machine, memory, cpus, kernel, initramfs and debug")
+		return fmt.Errorf("unknown; known are machine, memory, cpus, kernel, initramfs, network, publish and debug")
 	}
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@
 //	initramfs = ""       # a cpio archive with the agent
 //	vmm       = ""       # the microvm-vmm binary
 //	qemu      = ""       # qemu-system-x86_64, for the software machine
+//	network   = "user"   # in the host's network namespace: user or none
 //	debug     = false    # log as with --debug, and a verbose guest kernel
 //
 // What is empty is searched for, see [Config.Locate].
@@ -21,6 +22,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -34,6 +36,12 @@ const (
 	MachineAuto     = "auto"
 	MachineKVM      = "kvm"
 	MachineSoftware = "software"
+)
+
+// Networks of a container that is in the host's network namespace.
+const (
+	NetworkUser = "user" // connections are made for it by a process of the host
+	NetworkNone = "none" // a loopback interface only
 )
 
 // Sizes of a VM.
@@ -59,6 +67,11 @@ type Config struct {
 	VMM       string `toml:"vmm"`
 	QEMU      string `toml:"qemu"`
 	Debug     bool   `toml:"debug"`
+	// Network is that of containers in the host's network namespace, which a
+	// machine cannot be in: NetworkUser or NetworkNone.
+	Network string `toml:"network"`
+	// Publish are ports, from an annotation only, see Publications.
+	Publish string `toml:"-"`
 }
 
 // Load reads the file at path. With path empty it reads DefaultPath, whose
@@ -96,7 +109,7 @@ func explain(err error) error {
 	var unknown *toml.StrictMissingError
 	if errors.As(err, &unknown) && len(unknown.Errors) > 0 {
 		row, _ := unknown.Errors[0].Position()
-		return fmt.Errorf("line %d: unknown key %q; known are machine, memory, cpus, kernel, initramfs, vmm, qemu and debug",
+		return fmt.Errorf("line %d: unknown key %q; known are machine, memory, cpus, kernel, initramfs, vmm, qemu, network and debug",
 			row, strings.Join(unknown.Errors[0].Key(), "."))
 	}
 	var syntax *toml.DecodeError
@@ -112,6 +125,9 @@ func (c Config) Validate() error {
 	if !slices.Contains([]string{"", MachineAuto, MachineKVM, MachineSoftware}, c.Machine) {
 		return fmt.Errorf("machine: %q is not one of auto, kvm, software", c.Machine)
 	}
+	if !slices.Contains([]string{"", NetworkUser, NetworkNone}, c.Network) {
+		return fmt.Errorf("network: %q is not one of user, none", c.Network)
+	}
 	if c.Memory != 0 && c.Memory < MinMemory {
 		return fmt.Errorf("memory: %d MiB is less than the %d MiB that a guest needs", c.Memory, MinMemory)
 	}
@@ -119,4 +135,29 @@ func (c Config) Validate() error {
 		return fmt.Errorf("cpus: %d is not between 1 and %d", c.CPUs, MaxCPUs)
 	}
 	return nil
+}
+
+// Publications are the ports of a container in the user-mode network that can be
+// reached on the host, in the form HOST:PORT=PORT. Publish lists them as
+// [HOST:]PORT:PORT, the host's first, separated by commas; HOST is 127.0.0.1
+// unless said otherwise.
+func (c Config) Publications() ([]string, error) {
+	var all []string
+	for _, p := range strings.FieldsFunc(c.Publish, func(r rune) bool { return r == ',' }) {
+		i := strings.LastIndexByte(p, ':')
+		if i < 0 {
+			return nil, fmt.Errorf("publish: %q is not of the form [HOST:]PORT:PORT", p)
+		}
+		host, guest := p[:i], p[i+1:]
+		if !strings.Contains(host, ":") {
+			host = "127.0.0.1:" + host
+		}
+		for _, port := range []string{host[strings.LastIndexByte(host, ':')+1:], guest} {
+			if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+				return nil, fmt.Errorf("publish: %q in %q is no port", port, p)
+			}
+		}
+		all = append(all, host+"="+guest)
+	}
+	return all, nil
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -33,6 +34,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		"memory = 'much'":    "Config.Memory",
 		"cpus = 1000":        "1000 is not between",
 		"cpus = -1":          "-1 is not between",
+		"network = 'tap'":    `"tap" is not one of`,
 		"[machine]\nfoo = 1": "store a table",
 	} {
 		path := write(t, text)
@@ -50,9 +52,21 @@ func TestAnnotations(t *testing.T) {
 	if want := (Config{Memory: 1024, CPUs: 3, Kernel: "/k"}); err != nil || c != want {
 		t.Errorf("%+v, %v", c, err)
 	}
-	for k, v := range map[string]string{"memory": "8", "cpus": "many", "machine": "xen", "vmm": "/bin/sh", "foo": ""} {
+	for k, v := range map[string]string{"memory": "8", "cpus": "many", "machine": "xen", "vmm": "/bin/sh", "foo": "", "network": "tap", "publish": "80"} {
 		if _, err := (Config{}).WithAnnotations(map[string]string{"io.microvm." + k: v}); err == nil || !strings.Contains(err.Error(), "io.microvm."+k) {
 			t.Errorf("%s=%s: %v", k, v, err)
+		}
+	}
+}
+
+func TestPublications(t *testing.T) {
+	got, err := Config{Publish: "8080:80,0.0.0.0:53:5353,[::1]:1:2"}.Publications()
+	if want := []string{"127.0.0.1:8080=80", "0.0.0.0:53=5353", "[::1]:1=2"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("%q, %v", got, err)
+	}
+	for _, p := range []string{"80", "x:80", "80:x", "0:80", "80:0", "80:70000", "host::80", ":80"} {
+		if got, err := (Config{Publish: p}).Publications(); err == nil {
+			t.Errorf("%s: %q", p, got)
 		}
 	}
 }

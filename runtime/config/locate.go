@@ -17,6 +17,7 @@ const (
 	kernelName    = "vmlinux"
 	initramfsName = "initramfs.cpio"
 	vmmName       = "microvm-vmm"
+	networkName   = "microvm-network"
 	qemuName      = "qemu-system-x86_64"
 )
 
@@ -31,6 +32,8 @@ type Artifact struct {
 // Artifacts are the files that a VM is made of.
 type Artifacts struct {
 	Kernel, Initramfs, VMM, QEMU Artifact
+	// Network is for a user-mode network only.
+	Network Artifact
 }
 
 // Missing is the first error among those that the machine needs.
@@ -56,6 +59,7 @@ func (c Config) Locate(exeDir string) Artifacts {
 		Initramfs: find("guest initramfs", "initramfs", c.Initramfs, initramfsName, dirs, `run "make initramfs"`),
 		VMM:       find("VM process", "vmm", c.VMM, vmmName, dirs, `run "make build"`),
 	}
+	a.Network = find("user-mode network", "network", "", networkName, dirs, `run "make build", or leave the network out`)
 	a.QEMU = find("QEMU", "qemu", c.QEMU, qemuName, nil, `run "apt-get install qemu-system-x86"`)
 	if c.QEMU == "" {
 		if path, err := exec.LookPath(qemuName); err == nil {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/microvm/microvm/runtime/bundle"
 	"github.com/microvm/microvm/runtime/cgroup"
+	"github.com/microvm/microvm/runtime/network"
 	"github.com/microvm/microvm/runtime/sandbox"
 )
 
@@ -16,6 +17,9 @@ type Blueprint struct {
 	Plan   *bundle.Plan
 	// Machine fits the container, and has its exports.
 	Machine sandbox.Config
+	// User is the network of a container in the host's network namespace, nil
+	// if it has none.
+	User *network.User
 }
 
 // Blueprint reads the bundle in dir, chooses a machine for it and makes the
@@ -32,7 +36,7 @@ func (e *Engine) Blueprint(id, dir, prefix string, pod int) (*Blueprint, error) 
 	}
 	d.plan.Prefix(prefix)
 	d.machine.Exports = exports(d.plan)
-	return &Blueprint{Bundle: d.bundle, Plan: d.plan, Machine: d.machine}, nil
+	return &Blueprint{Bundle: d.bundle, Plan: d.plan, Machine: d.machine, User: d.user}, nil
 }
 
 // HostLimits are what the machine's cgroup on the host is limited to.

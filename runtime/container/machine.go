@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
+
 	"github.com/microvm/microvm/runtime/bundle"
 	"github.com/microvm/microvm/runtime/check"
 	"github.com/microvm/microvm/runtime/config"
+	"github.com/microvm/microvm/runtime/network"
 	"github.com/microvm/microvm/runtime/sandbox"
 	"github.com/microvm/microvm/runtime/state"
 )
@@ -19,6 +22,9 @@ type design struct {
 	plan     *bundle.Plan
 	decision check.Decision
 	machine  sandbox.Config
+	// user is the network of a container in the host's network namespace, nil
+	// if it is to have none.
+	user *network.User
 }
 
 // design reads the bundle and chooses its machine. It changes nothing.
@@ -63,6 +69,9 @@ func (e *Engine) chooseMachine(d *design, id string) error {
 	if err := parts.Missing(d.decision.Machine); err != nil {
 		return err
 	}
+	if d.user, err = userNetwork(d.bundle, all, parts); err != nil {
+		return err
+	}
 	memory, cpus, err := sizes(annotated, e.Config, d.plan.Size, thisHost())
 	if err != nil {
 		return err
@@ -74,6 +83,25 @@ func (e *Engine) chooseMachine(d *design, id string) error {
 		Log:    e.log(id), Exports: exports(d.plan),
 	}
 	return nil
+}
+
+// userNetwork is what the configuration says of a user-mode network, nil for
+// none. A container with a network namespace has that instead.
+func userNetwork(b *bundle.Bundle, c config.Config, parts config.Artifacts) (*network.User, error) {
+	if b.Namespace(specs.NetworkNamespace) != nil || c.Network == config.NetworkNone {
+		if c.Publish != "" {
+			return nil, fmt.Errorf("annotation io.microvm.publish: the container has no user-mode network: that is for the host's network namespace, and not with network = %q", config.NetworkNone)
+		}
+		return nil, nil
+	}
+	publish, err := c.Publications()
+	if err == nil {
+		err = parts.Network.Err
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &network.User{Path: parts.Network.Path, Publish: publish}, nil
 }
 
 func exports(p *bundle.Plan) (all []sandbox.Export) {

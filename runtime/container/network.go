@@ -22,6 +22,8 @@ import (
 func (s *supervisor) network(context.Context) error {
 	ns := s.design.bundle.Namespace(specs.NetworkNamespace)
 	if ns == nil {
+		s.net = NewUserNetwork(s.design.user, &s.design.machine)
+		s.undo.add(s.net.Close)
 		return nil
 	}
 	var in *netns.Namespace
@@ -52,9 +54,10 @@ func (s *supervisor) connect(ctx context.Context) error {
 	return nil
 }
 
-// Network joins a machine to a network namespace of the host. A nil one does
-// nothing: a machine without devices.
+// Network joins a machine to a network namespace of the host, or to a user-mode
+// network. A nil one does nothing: a machine without devices.
 type Network struct {
+	user      *network.User // nil with a namespace
 	namespace *network.Namespace
 	path      string
 	log       *logrus.Entry
@@ -77,6 +80,16 @@ func NewNetwork(in *netns.Namespace, path string, m *sandbox.Config) (*Network, 
 	return n, nil
 }
 
+// NewUserNetwork gives the machine m, which is not started yet, a device for a
+// user-mode network. Without one it is nil.
+func NewUserNetwork(user *network.User, m *sandbox.Config) *Network {
+	if user == nil {
+		return nil
+	}
+	m.NICs = append(m.NICs, sandbox.NIC{})
+	return &Network{user: user, log: m.Log}
+}
+
 // Connect gives the guest of vm, which is up, what is in the namespace, now and
 // until Close.
 func (n *Network) Connect(ctx context.Context, vm *sandbox.VM) error {
@@ -84,6 +97,9 @@ func (n *Network) Connect(ctx context.Context, vm *sandbox.VM) error {
 		return nil
 	}
 	g := networkGuest{vm}
+	if n.user != nil {
+		return n.user.Start(ctx, g)
+	}
 	found, err := n.namespace.Sync(ctx, g)
 	if err != nil {
 		return fmt.Errorf("set up the guest's network: %w", err)
@@ -114,6 +130,12 @@ func (n *Network) Close() {
 	n.once.Do(func() {
 		if n.unfollow != nil {
 			n.unfollow()
+		}
+		if n.user != nil {
+			if err := n.user.Stop(); err != nil {
+				n.log.WithError(err).Warn("the user-mode network is left behind")
+			}
+			return
 		}
 		if err := n.namespace.Close(); err != nil {
 			n.log.WithError(err).Warn("the network namespace is not as it was")

@@ -110,8 +110,11 @@ func (m *machine) start(ctx context.Context, b *container.Blueprint) error {
 }
 
 // launchIn starts the VM process in the network namespace ns, nil for that of
-// the host, whose interfaces the guest does not have.
+// the host, of which the guest has a user-mode network at most.
 func (m *machine) launchIn(ns *specs.LinuxNamespace, b *container.Blueprint) error {
+	if ns == nil {
+		m.net = container.NewUserNetwork(b.User, &b.Machine)
+	}
 	return inNetwork(ns, func() (err error) {
 		if ns != nil {
 			in, err := netns.Current()

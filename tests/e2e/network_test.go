@@ -2,8 +2,12 @@ package e2e
 
 import (
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -182,4 +186,84 @@ func TestEmptyNamespaceIsTold(t *testing.T) {
 	if o.code != 0 || !strings.Contains(o.stderr, "loopback interface only") {
 		t.Errorf("%v", o)
 	}
+}
+
+// inHosts puts the container into the host's network namespace.
+func inHosts(spec *specs.Spec) {
+	spec.Linux.Namespaces = slices.DeleteFunc(spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.NetworkNamespace })
+}
+
+func annotated(key, value string) func(*specs.Spec) {
+	return func(spec *specs.Spec) { spec.Annotations = map[string]string{key: value} }
+}
+
+// hostAddress makes an address of this host that is not its loopback's.
+func hostAddress(t *testing.T) string {
+	t.Helper()
+	const address = "10.79.0.1"
+	ip(t, "link", "add", "e2e-user", "type", "veth", "peer", "name", "e2e-peer")
+	t.Cleanup(func() { ip(t, "link", "del", "e2e-user") })
+	ip(t, "addr", "add", address+"/32", "dev", "e2e-user")
+	ip(t, "link", "set", "e2e-user", "up")
+	return address
+}
+
+func TestHostsNetworkIsUserMode(t *testing.T) {
+	address := hostAddress(t)
+	l, err := net.Listen("tcp", address+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := strings.Repeat("of the host\n", 10000)
+	server := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, page) })}
+	go server.Serve(l)
+	defer server.Close()
+	s := newSite(t)
+	if got := s.output(s.bundle(sh("wget -q -O - http://"+l.Addr().String()), inHosts)); got != page {
+		t.Errorf("the guest got %d bytes of %d", len(got), len(page))
+	}
+	o := s.runBundle(s.bundle(sh("ls /sys/class/net; wget -q -O - http://"+l.Addr().String()), inHosts, annotated("io.microvm.network", "none")))
+	if o.stdout != "lo\n" || o.code == 0 {
+		t.Errorf("without a network: %v", o)
+	}
+}
+
+func TestPublishedPorts(t *testing.T) {
+	s := newSite(t)
+	port := freePort(t)
+	serve := sh("mkdir -p /www; echo served > /www/index.html; exec httpd -f -p 80 -h /www")
+	id, _, _ := s.detached(s.bundle(serve, inHosts, annotated("io.microvm.publish", port+":80")))
+	eventually(t, "the published port answers", func() bool {
+		resp, err := http.Get("http://127.0.0.1:" + port)
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		page, err := io.ReadAll(resp.Body)
+		return err == nil && string(page) == "served\n"
+	})
+	// The port is taken now, which another container is told.
+	o := s.runBundle(s.bundle(serve, inHosts, annotated("io.microvm.publish", port+":80")))
+	if o.code == 0 || !strings.Contains(o.stderr, "address already in use") {
+		t.Errorf("the same port twice: %v", o)
+	}
+	s.command("delete", "--force", id).mustRun()
+	o = s.runBundle(s.bundle(serve, annotated("io.microvm.publish", port+":80")))
+	if o.code == 0 || !strings.Contains(o.stderr, "no user-mode network") {
+		t.Errorf("published from a namespace: %v", o)
+	}
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }

@@ -47,6 +47,7 @@ var rules = []rule{
 // foreign lists what must not be linked into a binary, with the reason.
 var foreign = []rule{
 	{from: "cmd/microvm-vmm", not: []string{"github.com/containerd/", "google.golang.org/", "github.com/opencontainers/"}, why: "the VM process is small and starts fast"},
+	{from: "cmd/microvm-runtime", not: []string{"gvisor.dev/"}, why: "the user-mode network is a process of its own, without rights"},
 	{from: "cmd/microvm-runtime", not: []string{"github.com/opencontainers/runc/"}, why: "libcontainer runs in the guest; on the host it only costs start time"},
 }
 

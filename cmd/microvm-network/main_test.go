@@ -1,0 +1,81 @@
+package main
+
+import (
+	"bytes"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/netns"
+)
+
+func build(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "microvm-network")
+	if out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v: %s", err, out)
+	}
+	return path
+}
+
+// TestEndsWithItsGuest asks the gateway for its address, and hangs up.
+func TestEndsWithItsGuest(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	guest, theirs := os.NewFile(uintptr(fds[0]), "guest"), os.NewFile(uintptr(fds[1]), "network")
+	defer guest.Close()
+	cmd := exec.Command(build(t), "--socket", "3")
+	cmd.ExtraFiles = []*os.File{theirs}
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	theirs.Close()
+	stop := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
+	defer stop.Stop()
+	if _, err := guest.Write(arpRequest(t)); err != nil {
+		t.Fatal(err)
+	}
+	gateway, _ := net.ParseMAC(netns.UserGatewayMAC)
+	p := make([]byte, 2000)
+	if n, err := guest.Read(p); err != nil || n < 28 || !bytes.Equal(p[22:28], gateway) {
+		t.Errorf("answer % x, %v: %s", p[:max(n, 0)], err, stderr.String())
+	}
+	guest.Close()
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("%v: %s", err, stderr.String())
+	}
+}
+
+// arpRequest asks for the gateway's address (RFC 826).
+func arpRequest(t *testing.T) []byte {
+	t.Helper()
+	mac, err := net.ParseMAC(netns.UserMAC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	frame := append(bytes.Repeat([]byte{0xff}, 6), mac...)
+	frame = append(frame, 0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 1)
+	frame = append(append(frame, mac...), net.ParseIP(netns.UserAddress).To4()...)
+	return append(append(frame, make([]byte, 6)...), net.ParseIP(netns.UserGateway).To4()...)
+}
+
+func TestPublications(t *testing.T) {
+	p := publications{}
+	if err := p.Set("127.0.0.1:8080=80"); err != nil || p["127.0.0.1:8080"] != netns.UserAddress+":80" {
+		t.Errorf("%v, %v", p, err)
+	}
+	for _, bad := range []string{"", "127.0.0.1:80", "80=80", "127.0.0.1:80=", "127.0.0.1:80=0", "127.0.0.1:80=x"} {
+		if err := p.Set(bad); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+}

@@ -1,0 +1,96 @@
+package network
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/netns"
+)
+
+// User is a user-mode network: a process that makes connections of its own of
+// what the guest sends.
+type User struct {
+	// Path is that of microvm-network.
+	Path string
+	// Publish are the guest's ports that can be reached on the host, as
+	// microvm-network takes them.
+	Publish []string
+
+	cmd    *exec.Cmd
+	stderr bytes.Buffer
+}
+
+// Start starts the process and gives it to network device 0 of the guest.
+func (u *User) Start(ctx context.Context, g Guest) error {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("start user-mode network: %w", err)
+	}
+	ours, theirs := os.NewFile(uintptr(fds[0]), "frames"), os.NewFile(uintptr(fds[1]), "frames")
+	defer ours.Close()
+	defer theirs.Close()
+	if err := u.spawn(theirs); err != nil {
+		return fmt.Errorf("start user-mode network: %w", err)
+	}
+	if err := g.AttachNIC(ctx, 0, ours); err != nil {
+		return errors.Join(err, u.Stop())
+	}
+	if err := g.SetNetwork(ctx, netns.User()); err != nil {
+		return errors.Join(err, u.Stop())
+	}
+	return nil
+}
+
+// spawn waits until the process has its ports, or says why it cannot.
+func (u *User) spawn(socket *os.File) error {
+	ready, started, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer ready.Close()
+	args := []string{"--socket", "3", "--ready", "4"}
+	for _, p := range u.Publish {
+		args = append(args, "--publish", p)
+	}
+	u.cmd = exec.Command(u.Path, args...)
+	u.cmd.ExtraFiles = []*os.File{socket, started}
+	u.cmd.Stderr = &u.stderr
+	u.cmd.Dir = "/"
+	u.cmd.Env = []string{}
+	// Not to be hit by the terminal's signals.
+	u.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	err = u.cmd.Start()
+	started.Close()
+	if err != nil {
+		u.cmd = nil
+		return err
+	}
+	if n, _ := ready.Read(make([]byte, 1)); n == 1 {
+		return nil
+	}
+	_ = u.cmd.Wait()
+	u.cmd = nil
+	return errors.New(strings.TrimSpace(u.stderr.String()))
+}
+
+// Stop ends the process, if there is one.
+func (u *User) Stop() error {
+	if u.cmd == nil {
+		return nil
+	}
+	err := u.cmd.Process.Kill()
+	_ = u.cmd.Wait()
+	u.cmd = nil
+	if errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
+	return err
+}

@@ -31,7 +31,7 @@ func guestLinux(l *specs.Linux, id string) *specs.Linux {
 func guestNamespaces(l *specs.Linux) []specs.LinuxNamespace {
 	keepNet := slices.ContainsFunc(l.Namespaces, func(ns specs.LinuxNamespace) bool { return ns.Type == specs.UserNamespace })
 	for k := range l.Sysctl {
-		keepNet = keepNet || strings.HasPrefix(strings.ReplaceAll(k, "/", "."), "net.")
+		keepNet = keepNet || ofNetwork(k)
 	}
 	kept := []specs.LinuxNamespace{{Type: specs.CgroupNamespace}}
 	for _, ns := range l.Namespaces {

@@ -2,8 +2,10 @@ package bundle
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -100,4 +102,25 @@ func (p *Plan) guestPod(b *Bundle) {
 func (p *Plan) JoinPID(pid uint32) {
 	path := fmt.Sprintf("/proc/%d/ns/pid", pid)
 	p.Guest.Linux.Namespaces = append(p.Guest.Linux.Namespaces, specs.LinuxNamespace{Type: specs.PIDNamespace, Path: path})
+}
+
+// InheritSysctls gives the container the settings of its pod's network, which
+// CRI writes into the sandbox's configuration only.
+func (p *Plan) InheritSysctls(sandbox *Bundle) {
+	if sandbox.Spec.Linux == nil {
+		return
+	}
+	all := map[string]string{}
+	for k, v := range sandbox.Spec.Linux.Sysctl {
+		if ofNetwork(k) {
+			all[k] = v
+		}
+	}
+	maps.Copy(all, p.Guest.Linux.Sysctl)
+	p.Guest.Linux.Sysctl = all
+}
+
+// ofNetwork tells whether a sysctl is one of a network namespace.
+func ofNetwork(sysctl string) bool {
+	return strings.HasPrefix(strings.ReplaceAll(sysctl, "/", "."), "net.")
 }

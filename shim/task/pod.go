@@ -27,9 +27,12 @@ func (t *task) prepare() error {
 	return nil
 }
 
-// joinPod gives t's process in the guest the pid namespace of its pod, if it is
-// to share that.
+// joinPod gives t in the guest what its pod has: settings of the network and, if
+// it is to share that, the pid namespace.
 func (s *Service) joinPod(ctx context.Context, t *task) error {
+	if s.sandbox != nil {
+		t.blueprint.Plan.InheritSysctls(s.sandbox.blueprint.Bundle)
+	}
 	if !t.blueprint.Bundle.Joins(specs.PIDNamespace) {
 		return nil
 	}

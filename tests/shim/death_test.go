@@ -82,6 +82,24 @@ func TestKilledMachine(t *testing.T) {
 	}
 }
 
+// TestHungMachine is killed with its container.
+func TestHungMachine(t *testing.T) {
+	each(t, func(t *testing.T, s *site) {
+		id := s.detached("--", "sleep", "1000")
+		pid, _ := s.task(id)
+		// The machine's process has the guest's way to the host.
+		if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		if o := s.do("tasks", "kill", "--signal", "TERM", id).Run(); o.Code == 0 || !strings.Contains(o.Stderr, "does not answer") {
+			t.Errorf("a signal for a guest that hangs: %v", o)
+		}
+		s.do("tasks", "kill", "--signal", "KILL", id).Output()
+		s.waitStatus(id, "STOPPED")
+		s.delete(id, 137)
+	})
+}
+
 // TestRestartedDaemon finds its containers again.
 func TestRestartedDaemon(t *testing.T) {
 	each(t, func(t *testing.T, s *site) {

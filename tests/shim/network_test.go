@@ -40,7 +40,8 @@ func TestNetworkNamespace(t *testing.T) {
 // TestPodNetwork reaches a server in a pod at the address that CNI gave it.
 func TestPodNetwork(t *testing.T) {
 	eachWithPods(t, func(t *testing.T, p pods) {
-		one := p.podWith(object{"security_context": object{"namespace_options": object{"network": ofPod}}})
+		const port = "net.ipv4.ip_unprivileged_port_start"
+		one := p.podWith(withNamespaces(object{"sysctls": object{port: "77"}}, object{"network": ofPod}))
 		linux := withNamespaces(nil, object{"network": ofPod, "pid": ofSelf})
 		a := one.container("mkdir /www; echo hello >/www/index.html; exec httpd -f -p 80 -h /www", linux)
 		var status struct {
@@ -65,6 +66,9 @@ func TestPodNetwork(t *testing.T) {
 			return err == nil && string(body) == "hello\n"
 		})
 		b := one.container(idle, linux)
+		if got := p.in(b, "sysctl", "-n", port); got != "77" {
+			t.Errorf("%s is %s", port, got)
+		}
 		if got := p.in(b, "wget", "-q", "-O", "-", "http://127.0.0.1/"); got != "hello" {
 			t.Errorf("over the pod's loopback interface: %q", got)
 		}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/microvm/microvm/tests/command"
+	"github.com/microvm/microvm/tests/inventory"
 )
 
 // podNamespace is containerd's for what comes through CRI.
@@ -272,18 +273,40 @@ func TestPodSize(t *testing.T) {
 	})
 }
 
+// TestKilledShimOfPod leaves a pod that can be removed, and nothing else.
+func TestKilledShimOfPod(t *testing.T) {
+	eachWithPods(t, func(t *testing.T, p pods) {
+		before := inventory.Take(t, p.daemon.dir)
+		one := p.pod(nil)
+		a := one.container(idle, private(nil))
+		if err := unix.Kill(p.shimOf(one.machine()), unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		p.waitExited(a)
+		p.crictl("stopp", one.id).Output()
+		p.crictl("rmp", one.id).Output()
+		inventory.Compare(t, before)
+	})
+}
+
+// machine is the pid of the pod's machine.
+func (p pod) machine() int {
+	p.t.Helper()
+	text := p.do("--namespace", podNamespace, "tasks", "ps", p.id).Output()
+	pid, err := strconv.Atoi(strings.Fields(text)[2])
+	if err != nil {
+		p.t.Fatalf("%v: %s", err, text)
+	}
+	return pid
+}
+
 // TestKilledMachineOfPod ends all that was in it.
 func TestKilledMachineOfPod(t *testing.T) {
 	eachWithPods(t, func(t *testing.T, p pods) {
 		one := p.pod(nil)
 		a, b := one.container(idle, private(nil)), one.container(idle, private(nil))
-		pid := strings.Fields(p.do("--namespace", podNamespace, "tasks", "ps", one.id).Output())[2]
-		n, err := strconv.Atoi(pid)
-		if err == nil {
-			err = unix.Kill(n, unix.SIGKILL)
-		}
-		if err != nil {
-			t.Fatalf("kill machine %s: %v", pid, err)
+		if err := unix.Kill(one.machine(), unix.SIGKILL); err != nil {
+			t.Fatal(err)
 		}
 		for _, id := range []string{a, b} {
 			p.waitExited(id)

@@ -1,0 +1,130 @@
+package bundle
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// writeBundle writes the example, changed, and returns its directory.
+func writeBundle(t *testing.T, change func(*specs.Spec)) string {
+	t.Helper()
+	dir := t.TempDir()
+	spec := Example()
+	change(spec)
+	data, err := json.Marshal(spec)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, ConfigFile), data, 0o644)
+	}
+	if err == nil {
+		err = os.Mkdir(filepath.Join(dir, "rootfs"), 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func podContainer(s *specs.Spec) {
+	s.Annotations = map[string]string{containerTypeAnnotation: "container", sandboxAnnotation: "pod"}
+	s.Hostname = "own"
+	s.Linux.Namespaces = []specs.LinuxNamespace{
+		{Type: specs.MountNamespace}, {Type: specs.IPCNamespace, Path: "/proc/42/ns/ipc"},
+		{Type: specs.UTSNamespace, Path: "/proc/42/ns/uts"}, {Type: specs.PIDNamespace},
+	}
+}
+
+func TestContainerSharesWhatItNames(t *testing.T) {
+	b, err := LoadInPod(writeBundle(t, podContainer), 42)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kind, want := range map[specs.LinuxNamespaceType]bool{
+		specs.IPCNamespace: true, specs.UTSNamespace: true, specs.PIDNamespace: false, specs.MountNamespace: false,
+	} {
+		if b.Joins(kind) != want {
+			t.Errorf("joins %s: %v", kind, b.Joins(kind))
+		}
+	}
+	p, err := b.Split("c", os.Stat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Guest.Hostname != "" {
+		t.Errorf("hostname %q would be set in the pod's namespace", p.Guest.Hostname)
+	}
+	for _, ns := range p.Guest.Linux.Namespaces {
+		if ns.Type == specs.IPCNamespace || ns.Type == specs.UTSNamespace || ns.Path != "" {
+			t.Errorf("namespace %v", ns)
+		}
+	}
+}
+
+func TestNamespacesOfOthersAreRefused(t *testing.T) {
+	for name, pid := range map[string]int{"no pod": 0, "another pod": 43} {
+		if _, err := LoadInPod(writeBundle(t, podContainer), pid); err == nil || !strings.Contains(err.Error(), "linux.namespaces[1]") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	user := func(s *specs.Spec) {
+		podContainer(s)
+		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace, Path: "/proc/42/ns/user"})
+	}
+	if _, err := LoadInPod(writeBundle(t, user), 42); err == nil {
+		t.Error("a user namespace by path is taken")
+	}
+}
+
+func TestPodSizeIsOfAnnotations(t *testing.T) {
+	sandbox := func(extra map[string]string) func(*specs.Spec) {
+		return func(s *specs.Spec) {
+			limit := int64(2)
+			s.Linux.Resources = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}}
+			s.Annotations = map[string]string{containerTypeAnnotation: "sandbox", sandboxAnnotation: "pod"}
+			for k, v := range extra {
+				s.Annotations[k] = v
+			}
+		}
+	}
+	for _, c := range []struct {
+		name  string
+		extra map[string]string
+		want  Size
+	}{
+		{"nothing said", nil, Size{}},
+		{"all said", map[string]string{podMemoryAnnotation: "1048576", podQuotaAnnotation: "150000", podPeriodAnnotation: "100000"}, Size{Memory: 1 << 20, CPUs: 2}},
+		{"no limits", map[string]string{podMemoryAnnotation: "0", podQuotaAnnotation: "-1", podPeriodAnnotation: "100000"}, Size{}},
+	} {
+		b, err := Load(writeBundle(t, sandbox(c.extra)))
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		if !b.IsSandbox() {
+			t.Errorf("%s: no sandbox", c.name)
+		}
+		if got := sizeOf(b.Resources()); got != c.want {
+			t.Errorf("%s: %+v, want %+v", c.name, got, c.want)
+		}
+	}
+	_, err := Load(writeBundle(t, sandbox(map[string]string{podMemoryAnnotation: "much"})))
+	if err == nil || !strings.Contains(err.Error(), podMemoryAnnotation) {
+		t.Errorf("no number: %v", err)
+	}
+}
+
+func TestSysctlsOfThePodsNetwork(t *testing.T) {
+	sandbox := &Bundle{Spec: &specs.Spec{Linux: &specs.Linux{Sysctl: map[string]string{
+		"net.ipv4.ip_unprivileged_port_start": "0", "net/core/somaxconn": "7", "kernel.shm_rmid_forced": "1", "net.ipv4.ping_group_range": "0 1",
+	}}}}
+	p := &Plan{Guest: &specs.Spec{Linux: &specs.Linux{Sysctl: map[string]string{"net.ipv4.ping_group_range": "0 2"}}}}
+	p.InheritSysctls(sandbox)
+	want := map[string]string{"net.ipv4.ip_unprivileged_port_start": "0", "net/core/somaxconn": "7", "net.ipv4.ping_group_range": "0 2"}
+	if !reflect.DeepEqual(p.Guest.Linux.Sysctl, want) {
+		t.Errorf("%v", p.Guest.Linux.Sysctl)
+	}
+}

@@ -129,7 +129,11 @@ func (c *Cgroup) checkThawed() error {
 // Leave moves this process back to where it was before Join.
 func (c *Cgroup) Leave() error {
 	var problems []error
-	for _, dir := range c.origin {
+	now := origin(c.record.Paths)
+	for controller, dir := range c.origin {
+		if now[controller] == dir {
+			continue // it never left
+		}
 		if err := cgroups.WriteCgroupProc(dir, os.Getpid()); err != nil {
 			problems = append(problems, fmt.Errorf("leave cgroup: %w", err))
 		}

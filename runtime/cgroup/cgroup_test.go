@@ -55,6 +55,9 @@ func TestResources(t *testing.T) {
 	if r := Resources(&specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &unlimited, Swap: &unlimited}}, Machine{Memory: 100}); r.Memory != -1 || r.MemorySwap != -1 {
 		t.Errorf("unlimited: %+v", r)
 	}
+	if Limits(nil) || Limits(&specs.LinuxResources{Pids: &specs.LinuxPids{}}) || !Limits(&specs.LinuxResources{CPU: &specs.LinuxCPU{}}) {
+		t.Error("limits of the host's")
+	}
 	if r := Resources(nil, Machine{Memory: 100}); r.Memory != 0 {
 		t.Errorf("none: %+v", r)
 	}

@@ -68,6 +68,11 @@ func Resources(r *specs.LinuxResources, m Machine) *cgroups.Resources {
 	return out
 }
 
+// Limits tells whether r, which may be nil, limits a machine on the host.
+func Limits(r *specs.LinuxResources) bool {
+	return r != nil && (r.Memory != nil || r.CPU != nil || r.BlockIO != nil)
+}
+
 func setMemory(out *cgroups.Resources, m *specs.LinuxMemory, machine int64) {
 	out.MemorySwappiness = m.Swappiness
 	if m.Limit == nil || *m.Limit == 0 {

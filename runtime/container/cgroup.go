@@ -7,6 +7,7 @@ import (
 
 	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/sirupsen/logrus"
 
 	"github.com/microvm/microvm/runtime/cgroup"
 	"github.com/microvm/microvm/runtime/sandbox"
@@ -42,12 +43,17 @@ func (s *supervisor) findCgroup(context.Context) error {
 	return err
 }
 
-// tolerate logs that the host's cgroups are not usable.
+// tolerate logs that the host's cgroups are not usable: a warning, if they were
+// asked for.
 func (s *supervisor) tolerate(err error) error {
 	if !errors.Is(err, cgroup.ErrUnusable) {
 		return err
 	}
-	s.engine.log(s.request.ID).WithError(err).Warn("the machine is not limited on the host; the container's limits hold in the guest")
+	level := logrus.DebugLevel
+	if b := s.design.bundle; b.CgroupsPath() != "" || cgroup.Limits(b.Resources()) {
+		level = logrus.WarnLevel
+	}
+	s.engine.log(s.request.ID).WithError(err).Log(level, "the machine is not limited on the host; the container's limits hold in the guest")
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -56,25 +57,20 @@ func (res *result) add(e event, output *strings.Builder) {
 		res.addPackage(e, text)
 		return
 	}
-	res.finished[e.Test] = e.Action == "pass" || e.Action == "skip" || e.Action == "fail"
+	k := key(e.Package, e.Test)
 	switch e.Action {
 	case "pass":
-		res.passed++
+		res.set(k, outcome{action: "pass"})
 		if res.detailed || !strings.Contains(e.Test, "/") {
 			fmt.Printf("ok       %-14s %s\n", res.name, e.Test)
 		}
 	case "skip":
-		res.skipped++
-		res.skipReasons = append(res.skipReasons, e.Test+": "+skipReason(text))
+		res.set(k, outcome{action: "skip", reason: skipReason(text)})
 	case "fail":
-		res.failed++
-		res.failures = append(res.failures, strings.TrimSpace(e.Package+" "+e.Test))
+		res.set(k, outcome{action: "fail"})
 		fmt.Printf("FAIL     %-14s %s\n%s", res.name, e.Test, text)
 	}
 }
-
-// packageMark ends the name of a failed package.
-const packageMark = " (package)"
 
 // addPackage counts a package that failed outside of any test: it did not
 // build, panicked or was killed.
@@ -82,10 +78,9 @@ func (res *result) addPackage(e event, text string) {
 	if e.Action != "fail" && e.Action != "build-fail" {
 		return
 	}
-	if res.failed == 0 || strings.Contains(text, "[build failed]") {
-		res.failed++
-		res.packages++
-		res.failures = append(res.failures, e.Package+packageMark)
+	inTest := slices.ContainsFunc(res.with("fail"), func(k string) bool { return strings.HasPrefix(k, e.Package+" ") })
+	if !inTest || strings.Contains(text, "[build failed]") {
+		res.set(key(e.Package, ""), outcome{action: "fail"})
 	}
 	fmt.Printf("FAIL     %-14s %s\n%s", res.name, e.Package, text)
 }

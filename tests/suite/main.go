@@ -12,9 +12,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
-	"time"
 
 	"github.com/microvm/microvm/tests/lab"
 )
@@ -80,51 +78,4 @@ func lanes(chosen []*suite) [][]int {
 		}
 	}
 	return [][]int{here, inLab}
-}
-
-func summarize(results []*result) bool {
-	var sum result
-	good := true
-	fmt.Println()
-	for _, r := range results {
-		for _, s := range r.skipReasons {
-			fmt.Printf("skipped  %-14s %s\n", r.name, s)
-		}
-		for _, f := range r.failures {
-			fmt.Printf("FAILED   %-14s %s\n", r.name, f)
-		}
-	}
-	for _, r := range results {
-		note := ""
-		if r.err != nil {
-			note = "  (" + r.err.Error() + ")"
-		}
-		fmt.Printf("%-14s %4d passed, %d failed, %d skipped in %s%s\n", r.name+":", r.passed, r.failed, r.skipped, r.took.Round(time.Second), note)
-		sum.passed += r.passed
-		sum.failed += r.failed
-		sum.skipped += r.skipped
-		good = good && r.good()
-	}
-	fmt.Printf("%d passed, %d failed, %d skipped\n", sum.passed, sum.failed, sum.skipped)
-	return good
-}
-
-// result is what one suite yielded.
-type result struct {
-	name                    string
-	detailed                bool // whether subtests are shown
-	passed, failed, skipped int
-	packages                int             // failed packages among the failed
-	finished                map[string]bool // tests that came to an end
-	skipReasons             []string
-	failures                []string
-	err                     error
-	took                    time.Duration
-}
-
-func (r *result) good() bool { return r.err == nil && r.failed == 0 && r.passed > 0 }
-
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
-	return line
 }

@@ -27,7 +27,7 @@ type suite struct {
 var suites = []suite{
 	{
 		name: "unit", about: "unit tests of every package, with the race detector",
-		command: []string{"go", "test", "-race", "-timeout=20m", "-json", "./cmd/...", "./vmm/...", "./agent/...", "./runtime/...", "./rootfs/...", "./netns/...", "./shim/...", "./tests/lab/...", "./tests/layering/..."},
+		command: []string{"go", "test", "-race", "-timeout=20m", "-json", "./cmd/...", "./vmm/...", "./agent/...", "./runtime/...", "./rootfs/...", "./netns/...", "./shim/...", "./tests/lab/...", "./tests/layering/...", "./tests/suite/..."},
 		env:     []string{"MICROVM_KERNEL=" + abs("bin/vmlinux")},
 	},
 	{
@@ -102,10 +102,11 @@ func abs(path string) string {
 func (s *suite) run(logPath string) *result {
 	fmt.Printf("\n== %s: %s\n", s.name, s.about)
 	start := time.Now()
-	res := &result{name: s.name, detailed: s.detailed, finished: map[string]bool{}}
+	res := newResult(s.name)
+	res.detailed = s.detailed
 	res.err = s.execute(res, logPath)
 	res.took = time.Since(start)
-	if res.passed+res.failed == 0 && res.err == nil {
+	if len(res.with("pass"))+len(res.with("fail")) == 0 && res.err == nil {
 		res.err = errors.New("no test ran")
 	}
 	return res
@@ -140,7 +141,7 @@ func (s *suite) executeHere(res *result, log *os.File) error {
 		err = res.collect(stdout, log)
 	}
 	// A failing test makes the command fail: that is told by the count.
-	if err = errors.Join(err, cmd.Wait()); err != nil && res.failed == 0 {
+	if err = errors.Join(err, cmd.Wait()); err != nil && len(res.with("fail")) == 0 {
 		return fmt.Errorf("%s: %s (see %s)", s.command[0], firstLine(err.Error()), log.Name())
 	}
 	return nil

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"io"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// events are of a package with a test of each outcome, and one that broke down.
+const events = `{"Action":"run","Package":"p","Test":"TestGood"}
+{"Action":"pass","Package":"p","Test":"TestGood"}
+{"Action":"output","Package":"p","Test":"TestBad/one","Output":"    bad_test.go:7: bad\n"}
+{"Action":"fail","Package":"p","Test":"TestBad/one"}
+{"Action":"fail","Package":"p","Test":"TestBad"}
+{"Action":"output","Package":"p","Test":"TestLess","Output":"    less_test.go:7: needs more\n"}
+{"Action":"skip","Package":"p","Test":"TestLess"}
+{"Action":"fail","Package":"p"}
+{"Action":"output","Package":"q","Output":"panic: all over\n"}
+{"Action":"fail","Package":"q"}
+`
+
+func collected(t *testing.T, text string) *result {
+	t.Helper()
+	res := newResult("suite")
+	if err := res.collect(strings.NewReader(text), io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	return res
+}
+
+func TestOutcomesAreCounted(t *testing.T) {
+	res := collected(t, events)
+	for action, want := range map[string][]string{
+		"pass": {"p TestGood"}, "fail": {"p TestBad/one", "p TestBad", "q"}, "skip": {"p TestLess"},
+	} {
+		if got := res.with(action); !slices.Equal(got, want) {
+			t.Errorf("%s: %q", action, got)
+		}
+	}
+	if res.good() {
+		t.Error("a failure is good")
+	}
+	if reason := res.outcomes["p TestLess"].reason; reason != "less_test.go:7: needs more" {
+		t.Errorf("skipped because of %q", reason)
+	}
+}
+
+func TestOnlyTheBinarysOwnTestsAreRunAgain(t *testing.T) {
+	res := collected(t, events)
+	if got := res.topLevel(binary{path: "bin/tests/p"}, "fail"); !slices.Equal(got, []string{"TestBad"}) {
+		t.Errorf("%q", got)
+	}
+	res.set("p TestBad", outcome{action: "pass"})
+	res.drop("p TestBad/one")
+	if got := res.with("fail"); !slices.Equal(got, []string{"q"}) || len(res.order) != 4 {
+		t.Errorf("%q of %q", got, res.order)
+	}
+}
+
+func TestNothingIsNotGood(t *testing.T) {
+	if collected(t, "").good() {
+		t.Error("no test at all is good")
+	}
+}

@@ -12,8 +12,11 @@ import (
 type Namespace struct{ f *os.File }
 
 // Current opens the calling thread's namespace.
-func Current() (*Namespace, error) {
-	f, err := os.Open("/proc/thread-self/ns/net")
+func Current() (*Namespace, error) { return Open("/proc/thread-self/ns/net") }
+
+// Open opens the namespace at path, such as /proc/PID/ns/net.
+func Open(path string) (*Namespace, error) {
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("open network namespace: %w", err)
 	}

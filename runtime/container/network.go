@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/sirupsen/logrus"
@@ -15,6 +17,7 @@ import (
 	"github.com/microvm/microvm/runtime/anchor"
 	"github.com/microvm/microvm/runtime/network"
 	"github.com/microvm/microvm/runtime/sandbox"
+	"github.com/microvm/microvm/runtime/state"
 )
 
 // network gives the main thread, and with it the machine's process, the network
@@ -43,7 +46,52 @@ func (s *supervisor) network(context.Context) error {
 		return err
 	}
 	s.undo.add(s.net.Close)
+	s.net.namespace.Synced = s.recordNetwork
 	return nil
+}
+
+// recordNetwork notes for awaitNetwork what the guest has got.
+func (s *supervisor) recordNetwork(fingerprint string) {
+	path := s.engine.Store.Path(s.request.ID, state.NetworkFile)
+	err := os.WriteFile(path+".new", []byte(fingerprint), 0o600)
+	if err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // gone with the container
+		s.engine.log(s.request.ID).WithError(err).Warn("what the guest's network is was not recorded")
+	}
+}
+
+// networkGrace bounds the wait for the monitor, in all and between two looks.
+const (
+	networkGrace = 5 * time.Second
+	networkPause = 10 * time.Millisecond
+)
+
+// awaitNetwork waits until the guest has what is in the container's network
+// namespace: engines put interfaces there between create and start.
+func (e *Engine) awaitNetwork(ctx context.Context, s *state.State) {
+	path := e.Store.Path(s.ID, state.NetworkFile)
+	if _, err := os.Stat(path); err != nil {
+		return // it has no namespace
+	}
+	in, err := netns.Open(fmt.Sprintf("/proc/%d/ns/net", s.Monitor.PID))
+	if err != nil {
+		e.log(s.ID).WithError(err).Debug("the network namespace cannot be looked into")
+		return
+	}
+	defer in.Close()
+	for end := time.Now().Add(networkGrace); time.Now().Before(end) && ctx.Err() == nil; time.Sleep(networkPause) {
+		want, err := network.Fingerprint(in)
+		if err != nil {
+			e.log(s.ID).WithError(err).Debug("the network namespace cannot be read")
+			return
+		}
+		if got, _ := os.ReadFile(path); string(got) == want {
+			return
+		}
+	}
+	e.log(s.ID).Warnf("the guest's network is not yet what its namespace is after %v", networkGrace)
 }
 
 // connect gives the guest what is in the namespace, now and from now on.

@@ -34,6 +34,7 @@ func (e *Engine) start(ctx context.Context, d *state.Dir, s *state.State) error 
 		return err
 	}
 	defer agent.Close()
+	e.awaitNetwork(ctx, s)
 	before := s.Status
 	s.Status = transitions[verbStart].to
 	if err := d.Save(s); err != nil {

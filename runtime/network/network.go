@@ -5,6 +5,8 @@ package network
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -39,6 +41,8 @@ type Namespace struct {
 	// NICs is how many network devices the guest has.
 	NICs int
 	Log  *logrus.Entry
+	// Synced is told, by its Fingerprint, what the guest has got; may be nil.
+	Synced func(fingerprint string)
 
 	mu   sync.Mutex
 	taps map[int]*connection // by index of the interface
@@ -94,7 +98,31 @@ func (n *Namespace) Sync(ctx context.Context, g Guest) (*netns.Contents, error) 
 		want.Interfaces = append(want.Interfaces, l.Interface)
 	}
 	all = append(all, g.SetNetwork(ctx, want))
-	return contents, errors.Join(all...)
+	if err := errors.Join(all...); err != nil {
+		return contents, err
+	}
+	if n.Synced != nil {
+		n.Synced(fingerprint(contents))
+	}
+	return contents, nil
+}
+
+// fingerprint differs for what differs in a guest.
+func fingerprint(c *netns.Contents) string {
+	text, err := json.Marshal(c)
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(text))
+}
+
+// Fingerprint is that of what is in the namespace now.
+func Fingerprint(in *netns.Namespace) (string, error) {
+	c, err := read(in)
+	if err != nil {
+		return "", err
+	}
+	return fingerprint(c), nil
 }
 
 // connect returns the connection of l, which it makes if there is none.

@@ -17,6 +17,8 @@ const (
 	stateFile = "state.json"
 	// SocketFile is the way into the virtual machine.
 	SocketFile = "vsock.sock"
+	// NetworkFile names what the guest's network was made from last.
+	NetworkFile = "network"
 )
 
 // Dir is a container's directory, locked until Close: nobody else changes the

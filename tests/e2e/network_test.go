@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -174,6 +175,25 @@ func TestInterfacesComeAndGo(t *testing.T) {
 	eventually(t, "the interface is gone", func() bool { return !strings.Contains(show(), "net1") })
 	ip(t, "netns", "exec", n.peer, "busybox", "ping", "-c", "1", "-W", "20", guestV4)
 	s.command("delete", "--force", id).mustRun()
+	n.untouched()
+}
+
+func TestInterfacesOfStartAreThere(t *testing.T) {
+	n := newNeighbourhood(t)
+	s := newSite(t)
+	b := s.bundle(sh("ip addr show net1; ping -c 1 -W 20 10.78.0.1"), n.in)
+	id, stdout := s.name(), filepath.Join(b.dir, "stdout")
+	pid := s.launch(stdout, "create", "--bundle", b.dir, "--pid-file", filepath.Join(b.dir, "pid"), id)
+	n.join("net1")
+	n.address(n.peer, "net1", "10.78.0.1/24")
+	n.address(n.name, "net1", "10.78.0.2/24")
+	s.command("start", id).mustRun()
+	code := waitPid(t, pid)
+	out, err := os.ReadFile(stdout)
+	if err != nil || code != 0 || !strings.Contains(string(out), "inet 10.78.0.2/24") {
+		t.Errorf("exit code %d, %v:\n%s", code, err, out)
+	}
+	s.command("delete", id).mustRun()
 	n.untouched()
 }
 

@@ -69,7 +69,7 @@ lab: lab-binaries ## a shell on a machine with real KVM
 
 .PHONY: test
 test: build test-binaries ## run every suite on both machines
-	@debian=$$(tests/debian/build toolchain); programs=$$(tests/oci/build-programs); containerd=$$(tests/shim/build-containerd); \
+	@debian=$$(tests/debian/build toolchain); programs=$$(GO=$(GO) tests/oci/build-programs); containerd=$$(tests/shim/build-containerd); \
 	MICROVM_DEBIAN=$$debian MICROVM_OCI_PROGRAMS=$$programs MICROVM_CONTAINERD=/usr/bin:$$containerd $(GO) run ./tests/suite $(SUITES)
 
 .PHONY: unit
@@ -91,7 +91,7 @@ test-binaries: lab-binaries
 .PHONY: conformance
 conformance: build ## run runtime-tools' validation programs (PEER=runc: with runc, too)
 	$(if $(PEER),$(call need,$(PEER)))
-	@programs=$$(tests/oci/build-programs); \
+	@programs=$$(GO=$(GO) tests/oci/build-programs); \
 	MICROVM_OCI_PROGRAMS=$$programs MICROVM_OCI_PEER=$$(test -z "$(PEER)" || command -v $(PEER)) \
 	$(GO) run ./tests/suite oci $(if $(PEER),oci-peer)
 

@@ -74,7 +74,7 @@ var runcFails = map[string]failure{
 	"misc_props":                     {why: "runs a program that it has not put into its bundle"},
 	"pidfile":                        {why: "sends a signal to a container whose program, true, has ended", varies: true, ours: either},
 	"poststart":                      {why: "wants the container's program to write before the hooks after its start do", varies: true, ours: either},
-	"poststart_fail":                 {why: "wants a failing hook to be passed over; since version 1.2 of the specification it ends the container"},
+	"poststart_fail":                 {why: "wants a failing hook to be passed over; since version 1.3 of the specification it ends the container"},
 	"poststop_fail":                  {why: "wants a failing hook to be passed over", ours: passes},
 	"prestart":                       {why: "wants prestart hooks to run at the start; runc, as the specification now says, runs them at the creation"},
 	"process_capabilities":           {why: "asks for capabilities that not every host has", varies: true, ours: passes},

@@ -18,7 +18,7 @@ type Inventory struct {
 	mounts    map[string]bool
 	cgroups   map[string]bool
 	sockets   map[string]bool // bound unix sockets
-	links     map[string]bool // network interfaces
+	links     map[string]bool // taps of ours, in the host's network namespace
 }
 
 // Take makes one, in which the temporary files are those below dir, the test's.
@@ -31,7 +31,7 @@ func Take(t *testing.T, dir string) Inventory {
 		mounts:    lines(t, "/proc/self/mountinfo", func(f []string) string { return concerning(f[4]) }),
 		cgroups:   ourCgroups(),
 		sockets:   lines(t, "/proc/net/unix", func(f []string) string { return concerning(boundPath(f)) }),
-		links:     dirNames("/sys/class/net"),
+		links:     ourLinks(),
 	}
 }
 
@@ -130,11 +130,12 @@ func ourCgroups() map[string]bool {
 	return set
 }
 
-func dirNames(dir string) map[string]bool {
+// ourLinks leaves out what engines on the machine make and remove meanwhile.
+func ourLinks() map[string]bool {
 	set := map[string]bool{}
-	entries, _ := os.ReadDir(dir)
-	for _, e := range entries {
-		set[e.Name()] = true
+	taps, _ := filepath.Glob("/sys/class/net/microvm*")
+	for _, tap := range taps {
+		set[filepath.Base(tap)] = true
 	}
 	return set
 }

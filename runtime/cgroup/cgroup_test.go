@@ -211,3 +211,17 @@ func TestLimitsAreIndependent(t *testing.T) {
 		t.Errorf("CPU quota is %s %v", text, err)
 	}
 }
+
+func TestPathsOfSystemd(t *testing.T) {
+	for path, want := range map[string]bool{
+		"kubepods-besteffort-pod1.slice:cri-containerd:abc": true,
+		"/kubepods/besteffort/pod1/abc":                     false,
+		"/odd.slice/a:b:c":                                  false,
+		"":                                                  false,
+		"a.slice:b":                                         false,
+	} {
+		if got := OfSystemd(path); got != want {
+			t.Errorf("%q: %v", path, got)
+		}
+	}
+}

@@ -34,6 +34,13 @@ func newConfig(id, cgroupsPath string, systemd bool) (*cgroups.Cgroup, error) {
 	return c, nil
 }
 
+// OfSystemd tells whether a cgroupsPath is written for systemd, as by a kubelet
+// that has its slices made by it: slice:prefix:name.
+func OfSystemd(cgroupsPath string) bool {
+	slice, rest, ok := strings.Cut(cgroupsPath, ":")
+	return ok && strings.HasSuffix(slice, ".slice") && strings.Count(rest, ":") == 1
+}
+
 // clean removes every way out of the place that p is relative to.
 func clean(p string) string {
 	if path.IsAbs(p) {

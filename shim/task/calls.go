@@ -173,12 +173,3 @@ func (s *Service) Update(ctx context.Context, r *api.UpdateTaskRequest) (*emptyp
 	}
 	return e, err
 }
-
-// Stats implements [api.TaskService].
-func (s *Service) Stats(ctx context.Context, r *api.StatsRequest) (*api.StatsResponse, error) {
-	t, err := s.task(r.GetId())
-	if err != nil {
-		return nil, err
-	}
-	return ask(ctx, t, answerGrace, r, t.guest.Stats)
-}

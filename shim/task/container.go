@@ -164,55 +164,6 @@ func (s *Service) fill(ctx context.Context, t *task, r *api.CreateTaskRequest) e
 	return t.createInGuest(ctx, r)
 }
 
-// enter gives t its machine: a new one, or the pod's with t's exports.
-func (s *Service) enter(ctx context.Context, t *task) (err error) {
-	if s.machine != nil {
-		t.machine = s.machine
-		for _, x := range t.blueprint.Machine.Exports {
-			if err := t.machine.vm.AddExport(ctx, x); err != nil {
-				return t.machine.explain(err)
-			}
-		}
-		return nil
-	}
-	if err := t.prepare(); err != nil {
-		return err
-	}
-	if t.machine, err = launch(ctx, t.blueprint); err != nil {
-		return err
-	}
-	if err = t.runCreateHooks(ctx); err == nil {
-		err = t.machine.vm.Boot(ctx)
-	}
-	if err == nil {
-		err = t.machine.net.Connect(ctx, t.machine.vm)
-	}
-	if err != nil {
-		t.machine.kill()
-		return err
-	}
-	t.machine.limit(ctx, t.blueprint.HostLimits())
-	s.machine = t.machine
-	return nil
-}
-
-// leave takes t's exports away, or ends the machine.
-func (s *Service) leave(ctx context.Context, t *task, last bool) {
-	if last {
-		t.machine.shutdown(ctx)
-		s.machine, s.sandbox, s.holder = nil, nil, 0
-		return
-	}
-	if t.machine.over() {
-		return
-	}
-	for _, x := range t.blueprint.Machine.Exports {
-		if err := t.machine.vm.RemoveExport(ctx, x.Name); err != nil {
-			log.G(ctx).WithError(err).Warn("export is left in the machine")
-		}
-	}
-}
-
 func (t *task) createInGuest(ctx context.Context, r *api.CreateTaskRequest) error {
 	options, err := api.NewContainerOptions(t.blueprint.Plan.Guest)
 	if err != nil {

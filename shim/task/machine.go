@@ -2,11 +2,7 @@ package task
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
@@ -14,7 +10,6 @@ import (
 	"github.com/containerd/log"
 	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 
 	"github.com/microvm/microvm/agent/api"
 	"github.com/microvm/microvm/netns"
@@ -24,11 +19,8 @@ import (
 	"github.com/microvm/microvm/runtime/state"
 )
 
-// Files of a machine in its bundle.
-const (
-	socketFile = "vsock.sock"
-	recordFile = "machine.json"
-)
+// socketFile is the machine's socket in its bundle.
+const socketFile = "vsock.sock"
 
 // machine is a running machine and its place on the host.
 type machine struct {
@@ -40,12 +32,6 @@ type machine struct {
 	mu     sync.Mutex
 	cgroup *cgroup.Cgroup // nil without one
 	ending bool           // its end is wished for
-}
-
-// record is what is left to find when the shim is gone.
-type record struct {
-	VM     state.Process  `json:"vm"`
-	Cgroup *cgroup.Record `json:"cgroup,omitempty"`
 }
 
 func (m *machine) pid() uint32 { return uint32(m.vm.PID()) }
@@ -66,7 +52,8 @@ func launch(ctx context.Context, b *container.Blueprint) (m *machine, err error)
 }
 
 func (m *machine) findCgroup(ctx context.Context, b *container.Blueprint) (err error) {
-	m.cgroup, err = cgroup.New(b.Machine.ID, b.Bundle.CgroupsPath(), false)
+	path := b.Bundle.CgroupsPath()
+	m.cgroup, err = cgroup.New(b.Machine.ID, path, cgroup.OfSystemd(path))
 	if errors.Is(err, cgroup.ErrUnusable) {
 		log.G(ctx).WithError(err).Warn("the machine is not limited on the host; the container's limits hold in the guest")
 		m.cgroup, err = nil, nil
@@ -147,25 +134,6 @@ func inNetwork(ns *specs.LinuxNamespace, f func() error) error {
 	return <-done
 }
 
-func (m *machine) save(r record) error {
-	if m.cgroup != nil {
-		c := m.cgroup.Record()
-		r.Cgroup = &c
-	}
-	data, err := json.Marshal(r)
-	if err != nil {
-		return fmt.Errorf("encode machine's record: %w", err)
-	}
-	path := filepath.Join(m.dir, recordFile)
-	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
-		return fmt.Errorf("write machine's record: %w", err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return fmt.Errorf("write machine's record: %w", err)
-	}
-	return nil
-}
-
 // limit sets the cgroup's limits, when the guest is up.
 func (m *machine) limit(ctx context.Context, r *cgroups.Resources) {
 	m.mu.Lock()
@@ -236,28 +204,3 @@ func (m *machine) removeCgroup(ctx context.Context) {
 }
 
 func (m *machine) agent() api.TaskService { return m.vm.Agent().Task }
-
-// Clean removes what is left of the machine that was recorded in the bundle
-// dir, and returns the pid that its VM process had, 0 if there was none.
-func Clean(ctx context.Context, dir string) (pid int, err error) {
-	data, err := os.ReadFile(filepath.Join(dir, recordFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
-	var r record
-	if err == nil {
-		err = json.Unmarshal(data, &r)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("read machine's record: %w", err)
-	}
-	if r.VM.PID != 0 && r.VM.Alive() {
-		if err := r.VM.Signal(unix.SIGKILL); err == nil {
-			_ = r.VM.Wait(ctx) // its cgroup says if it is still there
-		}
-	}
-	if r.Cgroup == nil {
-		return r.VM.PID, nil
-	}
-	return r.VM.PID, r.Cgroup.Remove()
-}

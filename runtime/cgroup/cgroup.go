@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/cgroups/fscommon"
@@ -141,12 +142,25 @@ func (c *Cgroup) Leave() error {
 	return errors.Join(problems...)
 }
 
-// Remove removes the cgroup, which must be empty; one that is gone is no error.
+// How long Remove waits for processes that are about to be gone, and between two
+// looks. A killed machine takes a while to give its memory back.
+const (
+	removeGrace = 5 * time.Second
+	removePause = 20 * time.Millisecond
+)
+
+// Remove removes the cgroup, whose processes must have ended or be about to; one
+// that is gone is no error.
 func (c *Cgroup) Remove() error {
-	if err := c.manager.Destroy(); err != nil {
-		return fmt.Errorf("remove cgroup: %w", err)
+	for end := time.Now().Add(removeGrace); ; time.Sleep(removePause) {
+		err := c.manager.Destroy()
+		if err == nil {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("remove cgroup: %w", err)
+		}
 	}
-	return nil
 }
 
 // Remove removes the recorded cgroup. One that was never made, because the

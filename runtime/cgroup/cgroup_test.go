@@ -104,6 +104,12 @@ func TestJoinLimitLeaveRemove(t *testing.T) {
 	if c.OOMKilled() {
 		t.Error("nothing was killed")
 	}
+	// It goes on for longer than the library's own retries.
+	last := exec.Command("sleep", "0.5")
+	if err := last.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go last.Wait()
 	if err := c.Leave(); err != nil {
 		t.Fatal(err)
 	}

@@ -105,7 +105,7 @@ func TestJoinLimitLeaveRemove(t *testing.T) {
 		t.Error("nothing was killed")
 	}
 	// It goes on for longer than the library's own retries.
-	last := exec.Command("sleep", "0.5")
+	last := exec.Command("sleep", "2")
 	if err := last.Start(); err != nil {
 		t.Fatal(err)
 	}

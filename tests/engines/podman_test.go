@@ -3,6 +3,7 @@ package engines
 import (
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,8 +20,23 @@ func newPodman(t *testing.T) *engine {
 		"--runtime", runtimePath(), "--runtime-flag", "machine=" + machine,
 	}}
 	e.command(t, "import", rootfs, image).Output()
-	t.Cleanup(func() { e.command(t, "rm", "--force", "--all", "--time", "0").Output() })
+	t.Cleanup(func() {
+		e.command(t, "rm", "--force", "--all", "--time", "0").Output()
+		// conmon has podman clean up after a container that has ended.
+		command.Eventually(t, "podman has cleaned up", func() bool { return !mentioned(dir) })
+	})
 	return e
+}
+
+// mentioned says that dir is in the command line of some process.
+func mentioned(dir string) bool {
+	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, path := range lines {
+		if line, err := os.ReadFile(path); err == nil && strings.Contains(string(line), dir) {
+			return true
+		}
+	}
+	return false
 }
 
 func TestPodman(t *testing.T) {

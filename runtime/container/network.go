@@ -39,8 +39,11 @@ func (s *supervisor) network(context.Context) error {
 	if ns.Path == "" {
 		err = unprivileged(err)
 	}
-	if err != nil || in == nil || os.Geteuid() != 0 {
+	if err != nil || in == nil {
 		return err
+	}
+	if os.Geteuid() != 0 || s.staysEmpty(ns) {
+		return in.Close()
 	}
 	if s.net, err = NewNetwork(in, ns.Path, &s.design.machine); err != nil {
 		return err
@@ -48,6 +51,15 @@ func (s *supervisor) network(context.Context) error {
 	s.undo.add(s.net.Close)
 	s.net.namespace.Synced = s.recordNetwork
 	return nil
+}
+
+// staysEmpty says that nobody puts an interface into ns: run makes it, and starts
+// the process before anybody else knows of it. Network devices in reserve would
+// cost a tenth of the start.
+func (s *supervisor) staysEmpty(ns *specs.LinuxNamespace) bool {
+	h := s.design.bundle.Spec.Hooks
+	hooked := h != nil && len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer) > 0 //nolint:staticcheck // engines still use prestart
+	return ns.Path == "" && s.request.Start && !hooked
 }
 
 // recordNetwork notes for awaitNetwork what the guest has got.

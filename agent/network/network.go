@@ -79,10 +79,10 @@ func (n *Network) Set(_ context.Context, req *api.NetworkRequest) (*api.NetworkR
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.path == "" && len(want.Interfaces) > 0 {
-		return nil, status.Error(codes.FailedPrecondition, "the machine has no network devices")
-	}
 	if n.path == "" {
+		if len(want.Interfaces) > 0 {
+			return nil, status.Error(codes.FailedPrecondition, "the machine has no network devices")
+		}
 		return &api.NetworkResponse{}, nil
 	}
 	n.last = want
@@ -92,7 +92,8 @@ func (n *Network) Set(_ context.Context, req *api.NetworkRequest) (*api.NetworkR
 	return &api.NetworkResponse{}, nil
 }
 
-// apply runs in the containers' namespace. It goes on after a failure, so that as much as possible is right.
+// apply runs in the containers' namespace. It goes on after a failure, so that
+// as much as possible is right.
 func (n *Network) apply(want *api.Network) error {
 	var all []error
 	all = append(all, n.removeOthers(want.Interfaces))

@@ -132,7 +132,7 @@ func (r *receiver) target() [][]byte {
 		r.iov = append(r.iov, c.Writable...)
 	}
 	if r.pump.skip > 0 {
-		r.iov = cut(nil, r.iov, r.pump.skip)
+		r.iov = cut(r.iov[:0], r.iov, r.pump.skip) // never ahead of what it reads
 	}
 	return r.iov
 }

@@ -18,6 +18,8 @@ const (
 	PortAgent = 1024
 	// PortStream takes standard streams, see [OpenStream].
 	PortStream = 1025
+	// PortDial takes connections to the containers' network, see [Dial].
+	PortDial = 1026
 )
 
 // Places inside the guest.

@@ -2,7 +2,10 @@ package network
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -184,6 +187,67 @@ func TestBadNetworksAreRefused(t *testing.T) {
 		want.Interfaces[0].NIC = 0
 		if err := set(t, n, want); err != nil {
 			t.Errorf("after all that: %v", err)
+		}
+	})
+}
+
+// TestDial connects to a listener in the containers' namespace that others do
+// not have.
+func TestDial(t *testing.T) {
+	inGuest(t, 1, func(n *Network) {
+		var echo net.Listener
+		err := n.containers.do(func() (err error) {
+			echo, err = net.Listen("tcp", "127.0.0.1:0")
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer echo.Close()
+		go func() {
+			for {
+				c, err := echo.Accept()
+				if err != nil {
+					return
+				}
+				io.Copy(c, c)
+				c.Close()
+			}
+		}()
+		host, err := net.Listen("unix", filepath.Join(t.TempDir(), "host"))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer host.Close()
+		go n.Serve(host)
+		visit := func(to netip.AddrPort, text string) (string, error) {
+			c, err := net.Dial("unix", host.Addr().String())
+			if err != nil {
+				return "", err
+			}
+			defer c.Close()
+			if err := api.Dial(c, to); err != nil {
+				return "", err
+			}
+			if _, err := io.WriteString(c, text); err != nil {
+				return "", err
+			}
+			if err := c.(*net.UnixConn).CloseWrite(); err != nil {
+				return "", err
+			}
+			got, err := io.ReadAll(c)
+			return string(got), err
+		}
+		port := uint16(echo.Addr().(*net.TCPAddr).Port)
+		if got, err := visit(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port), "hello"); got != "hello" || err != nil {
+			t.Errorf("%q, %v", got, err)
+		}
+		for _, nobody := range []string{"::1", "192.0.2.1"} {
+			if got, err := visit(netip.AddrPortFrom(netip.MustParseAddr(nobody), port), "hello"); !errors.Is(err, api.ErrRefused) {
+				t.Errorf("%s: %q, %v", nobody, got, err)
+			}
 		}
 	})
 }

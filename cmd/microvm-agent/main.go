@@ -61,17 +61,21 @@ func run(started time.Duration) error {
 	}
 	api.RegisterTaskService(server, tasks)
 	api.RegisterMachineService(server, &guest.Machine{Timeline: timeline, List: tasks.List, SetNetwork: nics.Set, Log: warnings})
-	return serve(server, streams, timeline)
+	return serve(server, streams, nics, timeline)
 }
 
-// serve answers on both ports and on the connection that tells the host that
-// the guest is ready.
-func serve(server *ttrpc.Server, streams *process.Streams, timeline *guest.Timeline) error {
+// serve answers on all ports and on the connection that tells the host that the
+// guest is ready.
+func serve(server *ttrpc.Server, streams *process.Streams, nics *network.Network, timeline *guest.Timeline) error {
 	calls, err := guest.Listen(api.PortAgent)
 	if err != nil {
 		return err
 	}
 	arrivals, err := guest.Listen(api.PortStream)
+	if err != nil {
+		return err
+	}
+	visits, err := guest.Listen(api.PortDial)
 	if err != nil {
 		return err
 	}
@@ -85,5 +89,6 @@ func serve(server *ttrpc.Server, streams *process.Streams, timeline *guest.Timel
 		go func() { failed <- server.Serve(context.Background(), l) }()
 	}
 	go func() { failed <- streams.Serve(arrivals) }()
+	go func() { failed <- nics.Serve(visits) }()
 	return <-failed
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -42,10 +44,12 @@ func (s *supervisor) network(context.Context) error {
 	if err != nil || in == nil {
 		return err
 	}
-	if os.Geteuid() != 0 || s.staysEmpty(ns) {
+	if os.Geteuid() != 0 {
 		return in.Close()
 	}
-	if s.net, err = NewNetwork(in, ns.Path, &s.design.machine); err != nil {
+	if s.staysEmpty(ns) {
+		s.net = newLoopbackNetwork(in, &s.design.machine)
+	} else if s.net, err = NewNetwork(in, ns.Path, &s.design.machine); err != nil {
 		return err
 	}
 	s.undo.add(s.net.Close)
@@ -119,6 +123,7 @@ func (s *supervisor) connect(ctx context.Context) error {
 type Network struct {
 	user      *network.User // nil with a namespace
 	namespace *network.Namespace
+	loopback  *network.Loopback // of the namespace, once connected
 	path      string
 	log       *logrus.Entry
 	unfollow  context.CancelFunc // ends the watch over the namespace
@@ -140,6 +145,11 @@ func NewNetwork(in *netns.Namespace, path string, m *sandbox.Config) (*Network, 
 	return n, nil
 }
 
+// newLoopbackNetwork is NewNetwork for a namespace that stays without interfaces.
+func newLoopbackNetwork(in *netns.Namespace, m *sandbox.Config) *Network {
+	return &Network{namespace: &network.Namespace{In: in, Log: m.Log}, log: m.Log}
+}
+
 // NewUserNetwork gives the machine m, which is not started yet, a device for a
 // user-mode network. Without one it is nil.
 func NewUserNetwork(user *network.User, m *sandbox.Config) *Network {
@@ -159,6 +169,13 @@ func (n *Network) Connect(ctx context.Context, vm *sandbox.VM) error {
 	g := networkGuest{vm}
 	if n.user != nil {
 		return n.user.Start(ctx, g)
+	}
+	n.loopback = &network.Loopback{In: n.namespace.In, Dial: g.dial, Log: n.log}
+	if err := n.loopback.Start(); err != nil {
+		n.log.WithError(err).Warn("network: connections to the namespace's loopback interface will not reach the guest")
+	}
+	if n.namespace.NICs == 0 {
+		return nil
 	}
 	found, err := n.namespace.Sync(ctx, g)
 	if err != nil {
@@ -197,7 +214,11 @@ func (n *Network) Close() {
 			}
 			return
 		}
-		if err := n.namespace.Close(); err != nil {
+		var err error
+		if n.loopback != nil {
+			err = n.loopback.Close()
+		}
+		if err := errors.Join(err, n.namespace.Close()); err != nil {
 			n.log.WithError(err).Warn("the network namespace is not as it was")
 		}
 	})
@@ -214,4 +235,19 @@ func (g networkGuest) SetNetwork(ctx context.Context, n *api.Network) error {
 	}
 	_, err = g.Agent().Machine.Network(ctx, req)
 	return agentError(err)
+}
+
+// dial connects to an address in the guest.
+func (g networkGuest) dial(ctx context.Context, to netip.AddrPort) (*net.UnixConn, error) {
+	c, err := sandbox.Dial(ctx, g.Socket(), api.PortDial)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	err = api.Dial(c, to)
+	if !stop() || err != nil {
+		c.Close()
+		return nil, errors.Join(err, ctx.Err())
+	}
+	return c, nil
 }

@@ -1,6 +1,7 @@
 package shim
 
 import (
+	"bufio"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -65,6 +66,7 @@ func TestPodNetwork(t *testing.T) {
 			body, err := io.ReadAll(r.Body)
 			return err == nil && string(body) == "hello\n"
 		})
+		p.forwards(one, "80", "hello\n")
 		b := one.container(idle, linux)
 		if got := p.in(b, "sysctl", "-n", port); got != "77" {
 			t.Errorf("%s is %s", port, got)
@@ -73,4 +75,33 @@ func TestPodNetwork(t *testing.T) {
 			t.Errorf("over the pod's loopback interface: %q", got)
 		}
 	})
+}
+
+// forwards reaches a web server in the pod over a port that crictl forwards.
+func (p pods) forwards(one pod, port, want string) {
+	p.t.Helper()
+	cmd := exec.Command(crictl, p.crictlArgs("port-forward", one.id, ":"+port)...)
+	said, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer func() { cmd.Process.Kill(); cmd.Wait() }()
+	var local string
+	for lines := bufio.NewScanner(said); local == "" && lines.Scan(); {
+		if rest, ok := strings.CutPrefix(lines.Text(), "Forwarding from 127.0.0.1:"); ok {
+			local, _, _ = strings.Cut(rest, " ")
+		}
+	}
+	client := http.Client{Timeout: command.Patience}
+	r, err := client.Get("http://127.0.0.1:" + local + "/")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer r.Body.Close()
+	if body, err := io.ReadAll(r.Body); err != nil || string(body) != want {
+		p.t.Errorf("over a forwarded port: %q, %v", body, err)
+	}
 }

@@ -1,0 +1,115 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/agent/api"
+)
+
+// Stream is a connection that can be closed in one direction.
+type Stream interface {
+	net.Conn
+	CloseWrite() error
+}
+
+// dialTimeout bounds what comes before the first byte of a connection.
+const dialTimeout = 10 * time.Second
+
+// Serve takes the connections of l, which must be Streams, until l is closed,
+// and connects each to where it says in the containers' network, see
+// [api.Dial].
+func (n *Network) Serve(l net.Listener) error {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return fmt.Errorf("accept connection to dial: %w", err)
+		}
+		if host, ok := c.(Stream); ok {
+			go n.relay(host)
+		} else {
+			c.Close()
+		}
+	}
+}
+
+func (n *Network) relay(host Stream) {
+	defer host.Close()
+	host.SetDeadline(time.Now().Add(dialTimeout))
+	to, err := api.ReadDial(host)
+	if err != nil {
+		return
+	}
+	c, err := n.dial(to)
+	if err == nil {
+		defer c.Close()
+	}
+	if aerr := api.AnswerDial(host, err); err != nil || aerr != nil {
+		return
+	}
+	host.SetDeadline(time.Time{})
+	join(host, c)
+}
+
+// dial connects within the containers' network: from the address that it
+// connects to, as a program there would.
+func (n *Network) dial(to netip.AddrPort) (Stream, error) {
+	ns, err := n.current()
+	if err != nil {
+		return nil, err
+	}
+	defer ns.f.Close()
+	d := net.Dialer{Timeout: dialTimeout, LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(to.Addr(), 0))}
+	d.SetMultipathTCP(false)
+	var c net.Conn
+	err = ns.do(func() (err error) {
+		c, err = d.DialContext(context.Background(), "tcp", to.String())
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.TCPConn), nil
+}
+
+// current is a copy of the containers' namespace, which may be replaced.
+func (n *Network) current() (namespace, error) {
+	if n.path == "" {
+		return openNamespace(thisNamespace)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	fd, err := unix.FcntlInt(n.containers.f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return namespace{}, fmt.Errorf("copy network namespace: %w", err)
+	}
+	return namespace{os.NewFile(uintptr(fd), "network")}, nil
+}
+
+// join copies both ways until both ends have ended, or one has failed.
+func join(a, b Stream) {
+	var both sync.WaitGroup
+	for _, way := range [][2]Stream{{a, b}, {b, a}} {
+		both.Go(func() {
+			from, to := way[0], way[1]
+			_, err := io.Copy(struct{ io.Writer }{to}, struct{ io.Reader }{from})
+			if err == nil {
+				err = to.CloseWrite()
+			}
+			if err != nil && !errors.Is(err, unix.ENOTCONN) {
+				a.Close()
+				b.Close()
+			}
+		})
+	}
+	both.Wait()
+}

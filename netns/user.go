@@ -23,6 +23,7 @@ const (
 func User() *api.Network {
 	subnet := netip.MustParsePrefix(UserSubnet)
 	return &api.Network{
+		Nameservers: []netip.Addr{netip.MustParseAddr(UserGateway)},
 		Interfaces: []api.Interface{{
 			NIC: 0, Name: "eth0", MAC: UserMAC, MTU: UserMTU,
 			Addresses: []api.Address{{Prefix: netip.PrefixFrom(netip.MustParseAddr(UserAddress), subnet.Bits())}},

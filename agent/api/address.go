@@ -32,6 +32,8 @@ const (
 	// NetworkNamespace is where the agent pins the containers' network
 	// namespace, if the machine has network devices.
 	NetworkNamespace = "/run/microvm/network"
+	// ResolvConf names the servers of the last [Network] that had any.
+	ResolvConf = "/run/microvm/resolv.conf"
 )
 
 // ExitPort is the I/O port that powers the machine off when it is written to.

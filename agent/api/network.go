@@ -16,6 +16,8 @@ type Network struct {
 	Routes []Route `json:"routes,omitempty"`
 	// Neighbours are permanent entries.
 	Neighbours []Neighbour `json:"neighbours,omitempty"`
+	// Nameservers are for ResolvConf.
+	Nameservers []netip.Addr `json:"nameservers,omitempty"`
 }
 
 // Interface is a network interface, which one of the guest's network devices

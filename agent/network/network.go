@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
+	"os"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -20,6 +22,9 @@ import (
 // Network is the network of the guest's containers, in a namespace of its own:
 // the machine's devices stay in that of the agent until they are an interface.
 type Network struct {
+	// Names is the path of a file for resolv.conf(5).
+	Names string
+
 	path   string
 	agents namespace
 
@@ -34,7 +39,7 @@ type Network struct {
 // New makes the containers' namespace and pins it at path. A machine without
 // network devices needs none.
 func New(path string) (*Network, error) {
-	n := &Network{names: map[int]string{}}
+	n := &Network{Names: api.ResolvConf, names: map[int]string{}}
 	found, err := nameDevices()
 	if err != nil || found == 0 {
 		return n, err
@@ -86,10 +91,28 @@ func (n *Network) Set(_ context.Context, req *api.NetworkRequest) (*api.NetworkR
 		return &api.NetworkResponse{}, nil
 	}
 	n.last = want
+	if err := n.writeNames(want.Nameservers); err != nil {
+		return nil, status.Error(codes.Internal, err.Error())
+	}
 	if err := n.containers.do(func() error { return n.apply(want) }); err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
 	}
 	return &api.NetworkResponse{}, nil
+}
+
+// writeNames writes the servers' file, unless there are none.
+func (n *Network) writeNames(servers []netip.Addr) error {
+	if len(servers) == 0 {
+		return nil
+	}
+	text := ""
+	for _, s := range servers {
+		text += "nameserver " + s.String() + "\n"
+	}
+	if err := os.WriteFile(n.Names, []byte(text), 0o644); err != nil {
+		return fmt.Errorf("name servers: %w", err)
+	}
+	return nil
 }
 
 // apply runs in the containers' namespace. It goes on after a failure, so that

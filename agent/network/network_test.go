@@ -47,6 +47,7 @@ func inGuest(t *testing.T, devices int, f func(n *Network)) {
 			t.Error(err)
 			return
 		}
+		n.Names = filepath.Join(t.TempDir(), "resolv.conf")
 		defer unix.Unmount(n.Path(), unix.MNT_DETACH)
 		f(n)
 	}()

@@ -31,7 +31,7 @@ func (e *Engine) Blueprint(id, dir, prefix string, pod int) (*Blueprint, error) 
 	if err != nil {
 		return nil, err
 	}
-	if err := makeMountpoints(d.bundle.Rootfs(), d.plan); err != nil {
+	if err := d.prepareRoot(); err != nil {
 		return nil, err
 	}
 	d.plan.Prefix(prefix)

@@ -85,6 +85,20 @@ func (e *Engine) chooseMachine(d *design, id string) error {
 	return nil
 }
 
+// prepareRoot makes in the root file system what the guest cannot make.
+func (d *design) prepareRoot() error {
+	if err := makeMountpoints(d.bundle.Rootfs(), d.plan); err != nil {
+		return err
+	}
+	if d.user == nil {
+		return nil
+	}
+	if err := provideNames(d.bundle.Rootfs(), d.plan); err != nil {
+		d.machine.Log.WithError(err).Warn("network: the container names no server in /etc/resolv.conf, and cannot be given one")
+	}
+	return nil
+}
+
 // userNetwork is what the configuration says of a user-mode network, nil for
 // none. A container with a network namespace has that instead.
 func userNetwork(b *bundle.Bundle, c config.Config, parts config.Artifacts) (*network.User, error) {

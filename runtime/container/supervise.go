@@ -128,7 +128,7 @@ func unprivileged(err error) error {
 
 // launch starts the VM process.
 func (s *supervisor) launch(context.Context) (err error) {
-	if err := makeMountpoints(s.design.bundle.Rootfs(), s.design.plan); err != nil {
+	if err := s.design.prepareRoot(); err != nil {
 		return err
 	}
 	s.design.machine.Timeline = s.timeline

@@ -248,6 +248,35 @@ func TestHostsNetworkIsUserMode(t *testing.T) {
 	}
 }
 
+// TestNamesOfUserNetwork lets a container without a name server ask that of the
+// user-mode network.
+func TestNamesOfUserNetwork(t *testing.T) {
+	s := newSite(t)
+	ask := sh(`cat /etc/resolv.conf; nslookup -type=a localhost. >/tmp/answer; grep -q -e NXDOMAIN -e "^Name:" /tmp/answer || cat /tmp/answer`)
+	const named = "nameserver 192.168.127.1\n"
+	b := s.bundle(ask, inHosts)
+	if got := s.output(b); got != named {
+		t.Errorf("without the file: %q", got)
+	}
+	file := b.rootfs("etc/resolv.conf")
+	if text, err := os.ReadFile(file); err != nil || len(text) != 0 {
+		t.Errorf("the mount point in the root file system has %q, %v", text, err)
+	}
+	b.spec.Root.Readonly = true
+	b.spec.Process.Args = sh("cat /etc/resolv.conf")
+	b.write(t)
+	if got := s.output(b); got != named {
+		t.Errorf("with an empty file, read-only: %q", got)
+	}
+	const own = "nameserver 192.0.2.1\n"
+	if err := os.WriteFile(file, []byte(own), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.output(b); got != own {
+		t.Errorf("with a file: %q", got)
+	}
+}
+
 func TestPublishedPorts(t *testing.T) {
 	s := newSite(t)
 	port := freePort(t)

@@ -1,0 +1,78 @@
+package container
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/agent/api"
+	"github.com/microvm/microvm/runtime/anchor"
+	"github.com/microvm/microvm/runtime/bundle"
+)
+
+const resolvConf = "/etc/resolv.conf"
+
+// provideNames has a container in the user-mode network use the name server
+// there, if its root file system and mounts name none. What it gets is a mount
+// of the guest's; where the file is missing, a mount point is made for it.
+func provideNames(rootfs string, plan *bundle.Plan) error {
+	if slices.ContainsFunc(plan.Guest.Mounts, coversResolvConf) {
+		return nil
+	}
+	root, err := os.OpenFile(rootfs, unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return fmt.Errorf("open root file system: %w", err)
+	}
+	defer root.Close()
+	named, err := namesServer(root)
+	if errors.Is(err, fs.ErrNotExist) {
+		_, err = makeMountpoint(root, bundle.Mountpoint{Path: resolvConf, File: true})
+	}
+	if named || err != nil {
+		return err
+	}
+	plan.Guest.Mounts = append(slices.Clone(plan.Guest.Mounts), specs.Mount{
+		Destination: resolvConf, Type: "bind", Source: api.ResolvConf, Options: []string{"bind", "nosuid", "nodev", "noexec"},
+	})
+	return nil
+}
+
+// coversResolvConf tells whether m is of the file or of a directory above it.
+func coversResolvConf(m specs.Mount) bool {
+	at := filepath.Clean(m.Destination)
+	return at == resolvConf || at == filepath.Dir(resolvConf)
+}
+
+// maxResolvConf is how much of the file is looked at.
+const maxResolvConf = 64 << 10
+
+// namesServer tells whether the file in root names a server.
+func namesServer(root *os.File) (bool, error) {
+	found, err := anchor.OpenIn(root, resolvConf)
+	if err != nil {
+		return false, err
+	}
+	defer found.Close()
+	if st, err := found.Stat(); err != nil || !st.Mode().IsRegular() {
+		return true, err // it means something to somebody
+	}
+	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", found.Fd()))
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxResolvConf))
+	if err != nil {
+		return false, err
+	}
+	isServer := func(line string) bool { return strings.HasPrefix(line, "nameserver") }
+	return slices.ContainsFunc(strings.Split(string(text), "\n"), isServer), nil
+}

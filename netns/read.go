@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -21,14 +22,18 @@ type Link struct {
 
 // Contents is what a namespace has that a guest can have, too.
 type Contents struct {
-	// Links are the Ethernet interfaces that are up, in order of their index.
-	// Their NIC is not set.
+	// Links are the Ethernet interfaces that are up, those that others are
+	// VLANs of first. Their NIC is not set.
 	Links      []Link
 	Routes     []api.Route
+	Rules      []api.Rule
 	Neighbours []api.Neighbour
-	// Others are the names of interfaces that a guest cannot have.
-	Others []string
+	// Others are the interfaces that are up and that a guest cannot have.
+	Others []Other
 }
+
+// Other is an interface that a guest cannot have.
+type Other struct{ Name, Why string }
 
 // Read reads the calling thread's namespace.
 func Read() (*Contents, error) {
@@ -37,31 +42,66 @@ func Read() (*Contents, error) {
 		return nil, fmt.Errorf("list network interfaces: %w", err)
 	}
 	c := &Contents{}
+	if err := c.readLinks(links); err != nil {
+		return nil, err
+	}
 	names := map[int]string{}
-	for _, l := range links {
-		switch a := l.Attrs(); {
-		case a.Flags&net.FlagLoopback != 0 || a.Flags&net.FlagUp == 0 || strings.HasPrefix(a.Name, tapPrefix):
-		case a.EncapType != "ether":
-			c.Others = append(c.Others, a.Name)
-		default:
-			link, err := readLink(l)
-			if err != nil {
-				return nil, err
-			}
-			c.Links = append(c.Links, *link)
-			names[a.Index] = a.Name
-		}
+	for _, l := range c.Links {
+		names[l.Index] = l.Name
 	}
 	if c.Routes, err = readRoutes(names); err != nil {
+		return nil, err
+	}
+	if c.Rules, err = readRules(); err != nil {
 		return nil, err
 	}
 	c.Neighbours, err = readNeighbours(names)
 	return c, err
 }
 
-func readLink(l netlink.Link) (*Link, error) {
+// readLinks sorts the links: VLANs come after all that are none, and after those
+// that they are of.
+func (c *Contents) readLinks(links []netlink.Link) error {
+	stack := newStack(links)
+	for depth := 0; len(links) > 0; depth++ {
+		var deeper []netlink.Link
+		for _, l := range links {
+			a := l.Attrs()
+			if a.Flags&net.FlagLoopback != 0 || a.Flags&net.FlagUp == 0 || strings.HasPrefix(a.Name, tapPrefix) || stack.isPort(l) {
+				continue
+			}
+			if why := stack.unfit(l); why != "" {
+				c.Others = append(c.Others, Other{a.Name, why})
+				continue
+			}
+			if stack.depth(l) > depth {
+				deeper = append(deeper, l)
+				continue
+			}
+			link, err := readLink(l, stack)
+			if err != nil {
+				return err
+			}
+			if v := link.VLAN; v != nil && !c.has(v.Parent) {
+				c.Others = append(c.Others, Other{a.Name, "it is a VLAN of " + v.Parent + ", which the guest does not have"})
+				continue
+			}
+			c.Links = append(c.Links, *link)
+		}
+		links = deeper
+	}
+	return nil
+}
+
+func (c *Contents) has(name string) bool {
+	return slices.ContainsFunc(c.Links, func(l Link) bool { return l.Name == name })
+}
+
+func readLink(l netlink.Link, s stack) (*Link, error) {
 	a := l.Attrs()
-	link := &Link{Index: a.Index, Interface: api.Interface{Name: a.Name, MAC: a.HardwareAddr.String(), MTU: a.MTU}}
+	link := &Link{Index: a.Index, Interface: api.Interface{
+		Name: a.Name, MAC: a.HardwareAddr.String(), MTU: a.MTU, NoARP: a.RawFlags&unix.IFF_NOARP != 0, VLAN: s.vlan(l),
+	}}
 	addrs, err := netlink.AddrList(l, netlink.FAMILY_ALL)
 	if err != nil {
 		return nil, fmt.Errorf("list addresses of %s: %w", a.Name, err)
@@ -82,44 +122,6 @@ func readAddress(a *netlink.Addr) api.Address {
 	}
 	r.Broadcast = addr(a.Broadcast)
 	return r
-}
-
-// readRoutes reads what was set by hand. Of the local table nothing was.
-func readRoutes(names map[int]string) ([]api.Route, error) {
-	routes, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
-	if err != nil {
-		return nil, fmt.Errorf("list routes: %w", err)
-	}
-	var direct, indirect []api.Route
-	for i := range routes {
-		r := &routes[i]
-		name, ok := names[r.LinkIndex]
-		if !ok || r.Table == unix.RT_TABLE_LOCAL || r.Protocol == unix.RTPROT_KERNEL || r.Protocol == unix.RTPROT_RA {
-			continue
-		}
-		if route := readRoute(r, name); route.Gateway.IsValid() {
-			indirect = append(indirect, route)
-		} else {
-			direct = append(direct, route)
-		}
-	}
-	return append(direct, indirect...), nil
-}
-
-func readRoute(r *netlink.Route, name string) api.Route {
-	route := api.Route{
-		Interface: name, Gateway: addr(r.Gw), Source: addr(r.Src), Table: r.Table, Type: r.Type, Scope: int(r.Scope),
-		Protocol: int(r.Protocol), Priority: r.Priority, Flags: r.Flags & unix.RTNH_F_ONLINK, MTU: r.MTU,
-	}
-	switch {
-	case r.Dst != nil:
-		route.Destination = prefix(r.Dst)
-	case r.Family == unix.AF_INET6:
-		route.Destination = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-	default:
-		route.Destination = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-	}
-	return route
 }
 
 func readNeighbours(names map[int]string) ([]api.Neighbour, error) {

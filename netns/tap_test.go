@@ -189,3 +189,40 @@ func TestReadTellsWhatIsThere(t *testing.T) {
 		}
 	})
 }
+
+func TestPortsOfABridgeAreTheBridges(t *testing.T) {
+	inNewNamespace(t, func() {
+		near, _ := pair(t, "near", "far")
+		bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "bridge"}}
+		err := errors.Join(netlink.LinkAdd(bridge), netlink.LinkSetUp(bridge), netlink.LinkSetMaster(near, bridge))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := Read()
+		if err != nil || len(c.Links) != 2 || c.has("near") || !c.has("bridge") || !c.has("far") {
+			t.Errorf("%+v, %v", c, err)
+		}
+	})
+}
+
+func TestReadTellsRules(t *testing.T) {
+	inNewNamespace(t, func() {
+		_, from, _ := net.ParseCIDR("192.0.2.0/24")
+		rule := netlink.NewRule()
+		rule.Priority, rule.Table, rule.Src = 77, 100, from
+		dead := &netlink.Route{Dst: from, Type: unix.RTN_BLACKHOLE}
+		if err := errors.Join(netlink.RuleAdd(rule), netlink.RouteAdd(dead)); err != nil {
+			t.Fatal(err)
+		}
+		c, err := Read()
+		if err != nil || len(c.Rules) != 1 || len(c.Routes) != 1 {
+			t.Fatalf("%+v, %v", c, err)
+		}
+		if r := c.Rules[0]; r.IPv6 || r.Priority != 77 || r.Table != 100 || r.From.String() != from.String() || r.Goto != nil || r.SuppressPrefix != nil {
+			t.Errorf("%+v", r)
+		}
+		if r := c.Routes[0]; r.Interface != "" || r.Type != unix.RTN_BLACKHOLE || r.Destination.String() != from.String() {
+			t.Errorf("%+v", r)
+		}
+	})
+}

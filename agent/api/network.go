@@ -14,6 +14,9 @@ type Network struct {
 	// Routes are those that the kernel does not make by itself from the
 	// addresses, in an order that they can be added in.
 	Routes []Route `json:"routes,omitempty"`
+	// Rules are those that say which table of routes to ask, but for the three
+	// that every namespace has.
+	Rules []Rule `json:"rules,omitempty"`
 	// Neighbours are permanent entries.
 	Neighbours []Neighbour `json:"neighbours,omitempty"`
 	// Nameservers are for ResolvConf.
@@ -23,13 +26,25 @@ type Network struct {
 // Interface is a network interface, which one of the guest's network devices
 // is to be.
 type Interface struct {
-	// NIC is the device, see NICAddress.
-	NIC  int    `json:"nic"`
+	// NIC is the device, see NICAddress, if VLAN is nil.
+	NIC int `json:"nic"`
+	// VLAN says that it is one of another interface, before it in the list.
+	VLAN *VLAN  `json:"vlan,omitempty"`
 	Name string `json:"name"`
 	MAC  string `json:"mac"`
 	// MTU in bytes.
-	MTU       int       `json:"mtu"`
+	MTU int `json:"mtu"`
+	// NoARP says that it does not ask who has an address (IFF_NOARP).
+	NoARP     bool      `json:"noARP,omitempty"`
 	Addresses []Address `json:"addresses,omitempty"`
+}
+
+// VLAN is a virtual network over an interface.
+type VLAN struct {
+	Parent string `json:"parent"`
+	ID     int    `json:"id"`
+	// Protocol is ETH_P_8021Q or ETH_P_8021AD (linux/if_ether.h).
+	Protocol int `json:"protocol"`
 }
 
 // Address is an address of an interface.
@@ -50,8 +65,10 @@ type Address struct {
 // Route is a route. Numbers are those of linux/rtnetlink.h.
 type Route struct {
 	// Interface is the name of the interface that it leads out of; routes of
-	// other types than RTN_UNICAST may have none.
+	// other types than RTN_UNICAST may have none, and those with Hops.
 	Interface string `json:"interface,omitempty"`
+	// Hops share what is sent.
+	Hops []Hop `json:"hops,omitempty"`
 	// Destination is where it leads to, everywhere of its family if the prefix
 	// has no bits.
 	Destination netip.Prefix `json:"destination"`
@@ -66,6 +83,22 @@ type Route struct {
 	Flags int `json:"flags,omitempty"`
 	// MTU in bytes; 0 is the interface's.
 	MTU int `json:"mtu,omitempty"`
+	// AdvMSS, HopLimit, InitCwnd and InitRwnd are RTAX_*; 0 is the kernel's
+	// own.
+	AdvMSS   int `json:"advMSS,omitempty"`
+	HopLimit int `json:"hopLimit,omitempty"`
+	InitCwnd int `json:"initCwnd,omitempty"`
+	InitRwnd int `json:"initRwnd,omitempty"`
+}
+
+// Hop is one way of several that a route leads.
+type Hop struct {
+	Interface string     `json:"interface"`
+	Gateway   netip.Addr `json:"gateway,omitzero"`
+	// Weight is what it counts besides the others, less one (rtnh_hops).
+	Weight int `json:"weight,omitempty"`
+	// Flags are RTNH_F_*.
+	Flags int `json:"flags,omitempty"`
 }
 
 // Neighbour is a permanent entry of an interface's neighbour table.
@@ -77,8 +110,11 @@ type Neighbour struct {
 
 // Limits of a Network, far beyond what has been seen.
 const (
-	maxAddresses = 1 << 10
-	maxRoutes    = 1 << 14
+	maxInterfaces = 1 << 8
+	maxAddresses  = 1 << 10
+	maxRoutes     = 1 << 14
+
+	maxVLAN = 4094
 )
 
 // NewNetworkRequest encodes n.
@@ -100,13 +136,22 @@ func ParseNetwork(r *NetworkRequest) (*Network, error) {
 }
 
 func (n *Network) validate() error {
-	if len(n.Interfaces) > MaxNICs || len(n.Routes) > maxRoutes || len(n.Neighbours) > maxRoutes {
-		return fmt.Errorf("network of %d interfaces, %d routes and %d neighbours is too large", len(n.Interfaces), len(n.Routes), len(n.Neighbours))
+	if len(n.Interfaces) > maxInterfaces || len(n.Routes) > maxRoutes || len(n.Rules) > maxRoutes || len(n.Neighbours) > maxRoutes {
+		return fmt.Errorf("network of %d interfaces, %d routes, %d rules and %d neighbours is too large", len(n.Interfaces), len(n.Routes), len(n.Rules), len(n.Neighbours))
 	}
 	devices, names := map[int]bool{}, map[string]bool{}
 	for _, i := range n.Interfaces {
-		if i.NIC < 0 || i.NIC >= MaxNICs || devices[i.NIC] || i.Name == "" || names[i.Name] {
-			return fmt.Errorf("interface %q on network device %d: number or name is bad, or there twice", i.Name, i.NIC)
+		if i.Name == "" || names[i.Name] {
+			return fmt.Errorf("interface %q: name is bad, or there twice", i.Name)
+		}
+		if v := i.VLAN; v != nil {
+			if v.ID < 0 || v.ID > maxVLAN || !names[v.Parent] {
+				return fmt.Errorf("interface %s: VLAN %d of %q is none", i.Name, v.ID, v.Parent)
+			}
+		} else if i.NIC < 0 || i.NIC >= MaxNICs || devices[i.NIC] {
+			return fmt.Errorf("interface %s on network device %d: number is bad, or there twice", i.Name, i.NIC)
+		} else {
+			devices[i.NIC] = true
 		}
 		if _, err := net.ParseMAC(i.MAC); err != nil {
 			return fmt.Errorf("interface %s: %w", i.Name, err)
@@ -114,7 +159,7 @@ func (n *Network) validate() error {
 		if len(i.Addresses) > maxAddresses {
 			return fmt.Errorf("interface %s has %d addresses", i.Name, len(i.Addresses))
 		}
-		devices[i.NIC], names[i.Name] = true, true
+		names[i.Name] = true
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -30,8 +31,13 @@ type Network struct {
 
 	mu         sync.Mutex
 	containers namespace
-	// names are the interfaces in use, by device.
+	// names are the interfaces in use, by device, and vlans those without one.
 	names map[int]string
+	vlans map[string]api.VLAN
+	// loose are the routes of no single interface that were set, and rules the
+	// rules, by their key: the container may have others.
+	loose map[string]*netlink.Route
+	rules map[string]*netlink.Rule
 	// last is what was asked for last.
 	last *api.Network
 }
@@ -39,7 +45,7 @@ type Network struct {
 // New makes the containers' namespace and pins it at path. A machine without
 // network devices needs none.
 func New(path string) (*Network, error) {
-	n := &Network{Names: api.ResolvConf, names: map[int]string{}}
+	n := &Network{Names: api.ResolvConf, names: map[int]string{}, vlans: map[string]api.VLAN{}}
 	found, err := nameDevices()
 	if err != nil || found == 0 {
 		return n, err
@@ -69,7 +75,7 @@ func (n *Network) Adopt(pid int) error {
 		return err
 	}
 	n.containers.f.Close()
-	n.containers = to
+	n.containers, n.loose, n.rules = to, nil, nil
 	if n.last == nil {
 		return nil
 	}
@@ -122,13 +128,13 @@ func (n *Network) apply(want *api.Network) error {
 	all = append(all, n.removeOthers(want.Interfaces))
 	links := map[string]netlink.Link{}
 	for i := range want.Interfaces {
-		link, err := n.setInterface(&want.Interfaces[i])
+		link, err := n.setInterface(&want.Interfaces[i], links)
 		all = append(all, err)
 		if link != nil {
 			links[want.Interfaces[i].Name] = link
 		}
 	}
-	all = append(all, setRoutes(links, want.Routes), setNeighbours(links, want.Neighbours))
+	all = append(all, n.setRoutes(links, want.Routes), n.setRules(want.Rules), setNeighbours(links, want.Neighbours))
 	return errors.Join(all...)
 }
 
@@ -137,9 +143,11 @@ func (n *Network) apply(want *api.Network) error {
 func (n *Network) removeOthers(want []api.Interface) error {
 	names := map[int]string{}
 	for _, i := range want {
-		names[i.NIC] = i.Name
+		if i.VLAN == nil {
+			names[i.NIC] = i.Name
+		}
 	}
-	var all []error
+	all := []error{n.removeVLANs(want)}
 	for device, name := range n.names {
 		if names[device] == name {
 			continue
@@ -156,9 +164,9 @@ func (n *Network) removeOthers(want []api.Interface) error {
 	return errors.Join(all...)
 }
 
-// setInterface makes an interface what i says.
-func (n *Network) setInterface(i *api.Interface) (netlink.Link, error) {
-	link, err := n.bring(i)
+// setInterface makes an interface what i says. links are those before it.
+func (n *Network) setInterface(i *api.Interface, links map[string]netlink.Link) (netlink.Link, error) {
+	link, err := n.bring(i, links)
 	if err != nil {
 		return nil, err
 	}
@@ -169,7 +177,10 @@ func (n *Network) setInterface(i *api.Interface) (netlink.Link, error) {
 }
 
 // bring returns the device that is to be i, which has its name already.
-func (n *Network) bring(i *api.Interface) (netlink.Link, error) {
+func (n *Network) bring(i *api.Interface, links map[string]netlink.Link) (netlink.Link, error) {
+	if i.VLAN != nil {
+		return n.bringVLAN(i, links)
+	}
 	if n.names[i.NIC] == i.Name {
 		return netlink.LinkByName(i.Name)
 	}
@@ -202,6 +213,11 @@ func setLink(link netlink.Link, i *api.Interface) error {
 			return fmt.Errorf("set MTU %d: %w", i.MTU, err)
 		}
 	}
+	if i.NoARP != (link.Attrs().RawFlags&unix.IFF_NOARP != 0) {
+		if err := setARP(link, !i.NoARP); err != nil {
+			return fmt.Errorf("set ARP: %w", err)
+		}
+	}
 	if link.Attrs().Flags&net.FlagUp == 0 {
 		if err := keepAddresses(link); err != nil {
 			return err
@@ -211,4 +227,11 @@ func setLink(link netlink.Link, i *api.Interface) error {
 		}
 	}
 	return setAddresses(link, i.Addresses)
+}
+
+func setARP(link netlink.Link, on bool) error {
+	if on {
+		return netlink.LinkSetARPOn(link)
+	}
+	return netlink.LinkSetARPOff(link)
 }

@@ -252,3 +252,59 @@ func TestDial(t *testing.T) {
 		}
 	})
 }
+
+func TestLooseRoutesAndRules(t *testing.T) {
+	inGuest(t, 2, func(n *Network) {
+		want := testNetwork()
+		hops := []api.Hop{{Interface: "eth0", Gateway: netip.MustParseAddr("192.0.2.1"), Weight: 2}, {Interface: "eth0", Gateway: netip.MustParseAddr("192.0.2.3")}}
+		bare := len(want.Routes)
+		want.Routes = append(want.Routes,
+			api.Route{Destination: netip.MustParsePrefix("198.51.100.0/24"), Type: unix.RTN_UNICAST, Hops: hops},
+			api.Route{Destination: netip.MustParsePrefix("203.0.113.0/24"), Type: unix.RTN_BLACKHOLE},
+			api.Route{Destination: netip.MustParsePrefix("2001:db8:1::/48"), Type: unix.RTN_UNREACHABLE},
+			api.Route{Interface: "eth0", Destination: netip.MustParsePrefix("203.0.114.0/24"), Gateway: netip.MustParseAddr("2001:db8::1"), Type: unix.RTN_UNICAST, Table: 100},
+		)
+		mask, suppress := uint32(0xff), 0
+		want.Rules = []api.Rule{
+			{Priority: 100, Type: unix.RTN_UNICAST, Table: 100, From: netip.MustParsePrefix("192.0.2.0/24"), Mark: 1, Mask: &mask, DestinationPorts: &[2]uint16{80, 90}},
+			{Priority: 101, Type: unix.RTN_UNICAST, Table: 1000, IPv6: true, In: "eth0", SuppressPrefix: &suppress, Not: true},
+			{Priority: 102, Type: unix.RTN_UNREACHABLE, To: netip.MustParsePrefix("203.0.115.0/24")},
+		}
+		for range 2 { // the second time there is nothing to do
+			if err := set(t, n, want); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+		routes, rules := count(t, n)
+		foreign := netlink.NewRule()
+		foreign.Priority, foreign.Table = 200, 200
+		if err := n.containers.do(func() error { return netlink.RuleAdd(foreign) }); err != nil {
+			t.Error(err)
+		}
+		want.Routes, want.Rules = want.Routes[:bare], want.Rules[1:2]
+		if err := set(t, n, want); err != nil {
+			t.Error(err)
+		}
+		if r, u := count(t, n); r != routes-4 || u != rules-2+1 {
+			t.Errorf("%d routes and %d rules before, %d and %d after 4 and 2 were removed and a rule was added by another", routes, rules, r, u)
+		}
+	})
+}
+
+// count is how many routes and rules there are.
+func count(t *testing.T, n *Network) (routes, rules int) {
+	err := n.containers.do(func() error {
+		all, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{}, netlink.RT_FILTER_TABLE)
+		if err != nil {
+			return err
+		}
+		u, err := netlink.RuleList(netlink.FAMILY_ALL)
+		routes, rules = len(all), len(u)
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	return routes, rules
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -11,14 +12,17 @@ import (
 	"github.com/microvm/microvm/agent/api"
 )
 
-// setRoutes adds or changes all routes in want, and removes those out of the
-// interfaces in links that are not.
-func setRoutes(links map[string]netlink.Link, want []api.Route) error {
+// setRoutes adds or changes all routes in want, and removes those that are not:
+// out of the interfaces in links, and of no single interface what it has set.
+func (n *Network) setRoutes(links map[string]netlink.Link, want []api.Route) error {
 	var all []error
-	wanted := map[string]bool{}
+	wanted, loose := map[string]bool{}, map[string]*netlink.Route{}
 	for i := range want {
 		r, err := route(links, &want[i])
 		if err == nil {
+			if r.LinkIndex == 0 {
+				loose[key(r)] = r
+			}
 			wanted[key(r)] = true
 			err = netlink.RouteReplace(r)
 		}
@@ -26,17 +30,33 @@ func setRoutes(links map[string]netlink.Link, want []api.Route) error {
 			all = append(all, fmt.Errorf("add route to %s: %w", want[i].Destination, err))
 		}
 	}
+	for k, r := range n.loose {
+		if err := removeLoose(r, loose[k]); err != nil {
+			all = append(all, fmt.Errorf("remove route to %s: %w", r.Dst, err))
+		}
+	}
+	n.loose = loose
 	return errors.Join(append(all, removeRoutes(links, wanted))...)
+}
+
+// removeLoose removes r unless there is one in its place.
+func removeLoose(r, instead *netlink.Route) error {
+	if instead != nil {
+		return nil
+	}
+	if err := netlink.RouteDel(r); err != nil && !errors.Is(err, unix.ESRCH) { // gone with its interfaces
+		return err
+	}
+	return nil
 }
 
 func route(links map[string]netlink.Link, r *api.Route) (*netlink.Route, error) {
 	n := &netlink.Route{
 		Dst: ipNet(r.Destination), Table: r.Table, Type: r.Type, Scope: netlink.Scope(r.Scope),
-		Protocol: netlink.RouteProtocol(r.Protocol), Priority: r.Priority, Flags: r.Flags, MTU: r.MTU,
+		Protocol: netlink.RouteProtocol(r.Protocol), Priority: r.Priority, Flags: r.Flags,
+		MTU: r.MTU, AdvMSS: r.AdvMSS, Hoplimit: r.HopLimit, InitCwnd: r.InitCwnd, InitRwnd: r.InitRwnd,
 	}
-	if r.Gateway.IsValid() {
-		n.Gw = r.Gateway.AsSlice()
-	}
+	n.Gw, n.Via = gateway(r.Gateway, r.Destination)
 	if r.Source.IsValid() {
 		n.Src = r.Source.AsSlice()
 	}
@@ -47,7 +67,27 @@ func route(links map[string]netlink.Link, r *api.Route) (*netlink.Route, error) 
 		}
 		n.LinkIndex = link.Attrs().Index
 	}
+	for _, h := range r.Hops {
+		link, ok := links[h.Interface]
+		if !ok {
+			return nil, fmt.Errorf("no interface %s", h.Interface)
+		}
+		hop := &netlink.NexthopInfo{LinkIndex: link.Attrs().Index, Hops: h.Weight, Flags: h.Flags}
+		hop.Gw, hop.Via = gateway(h.Gateway, r.Destination)
+		n.MultiPath = append(n.MultiPath, hop)
+	}
 	return n, nil
+}
+
+// gateway is one of the destination's family, or via another one.
+func gateway(a netip.Addr, to netip.Prefix) (net.IP, netlink.Destination) {
+	switch {
+	case !a.IsValid():
+		return nil, nil
+	case a.Is4() == to.Addr().Is4():
+		return a.AsSlice(), nil
+	}
+	return nil, &netlink.Via{AddrFamily: netlink.FAMILY_V6, Addr: a.AsSlice()}
 }
 
 // key tells routes apart as the kernel does.

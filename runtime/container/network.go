@@ -185,8 +185,8 @@ func (n *Network) Connect(ctx context.Context, vm *sandbox.VM) error {
 		n.log.Infof("network: namespace %s has a loopback interface only, and so has the guest", n.path)
 	}
 	n.log.Debugf("network: %s", network.Summary(found))
-	for _, name := range found.Others {
-		n.log.Warnf("network: interface %s is not Ethernet: the guest goes without it", name)
+	for _, o := range found.Others {
+		n.log.Warnf("network: the guest goes without interface %s: %s", o.Name, o.Why)
 	}
 	following, stop := context.WithCancel(context.Background())
 	n.unfollow = stop

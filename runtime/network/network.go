@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -62,10 +63,16 @@ func Count(in *netns.Namespace, limit int) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if len(c.Links) > limit {
-		return 0, fmt.Errorf("the network namespace has %d interfaces, and a machine of this kind at most %d network devices", len(c.Links), limit)
+	n := len(devices(c.Links))
+	if n > limit {
+		return 0, fmt.Errorf("the network namespace has %d interfaces, and a machine of this kind at most %d network devices", n, limit)
 	}
-	return min(len(c.Links)+spare, limit), nil
+	return min(n+spare, limit), nil
+}
+
+// devices are those of links that need a network device of their own.
+func devices(links []netns.Link) []netns.Link {
+	return slices.DeleteFunc(slices.Clone(links), func(l netns.Link) bool { return l.VLAN != nil })
 }
 
 func read(in *netns.Namespace) (c *netns.Contents, err error) {
@@ -85,10 +92,14 @@ func (n *Namespace) Sync(ctx context.Context, g Guest) (*netns.Contents, error) 
 	if err != nil {
 		return nil, err
 	}
-	n.dropGone(ctx, g, contents.Links)
-	want := &api.Network{Routes: contents.Routes, Neighbours: contents.Neighbours}
+	n.dropGone(ctx, g, devices(contents.Links))
+	want := &api.Network{Routes: contents.Routes, Rules: contents.Rules, Neighbours: contents.Neighbours}
 	var all []error
 	for _, l := range contents.Links {
+		if l.VLAN != nil {
+			want.Interfaces = append(want.Interfaces, l.Interface)
+			continue
+		}
 		c, err := n.connect(ctx, g, &l)
 		if err != nil {
 			all = append(all, err)

@@ -34,7 +34,13 @@ const (
 	NetworkNamespace = "/run/microvm/network"
 	// ResolvConf names the servers of the last [Network] that had any.
 	ResolvConf = "/run/microvm/resolv.conf"
+	// AgentPath is the agent's program, the only file of the initramfs.
+	AgentPath = "/init"
 )
+
+// PauseArgument makes the agent's program one that does nothing, for containers
+// without a program of their own.
+const PauseArgument = "pause"
 
 // ExitPort is the I/O port that powers the machine off when it is written to.
 const ExitPort = 0x501

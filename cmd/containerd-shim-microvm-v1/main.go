@@ -10,6 +10,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/shim"
 
 	"github.com/microvm/microvm/shim/manager"
+	"github.com/microvm/microvm/shim/sandbox"
 	"github.com/microvm/microvm/shim/task"
 )
 
@@ -26,6 +27,7 @@ func main() {
 		return
 	}
 	task.Register()
+	sandbox.Register()
 	// The machine's processes are waited for by those who start them.
 	shim.RunShim(context.Background(), manager.New(version), func(c *shim.Config) { c.NoReaper, c.NoSubreaper = true, true })
 }

@@ -1,6 +1,6 @@
 // Command microvm-agent is PID 1 of a microvm guest and the only file of its
 // initramfs. With the argument "init" it is the first stage of a container's
-// process instead.
+// process instead, and with "pause" the program of a container that has none.
 package main
 
 import (
@@ -25,6 +25,10 @@ var version = "unknown"
 
 func main() {
 	started := guest.Boottime()
+	if len(os.Args) == 2 && os.Args[1] == api.PauseArgument {
+		guest.Pause()
+		return
+	}
 	if os.Getpid() != 1 {
 		fmt.Fprintf(os.Stderr, "microvm-agent %s: runs as PID 1 of a microvm guest only\n", version)
 		os.Exit(2)

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/microvm/microvm/agent/api"
 )
 
 // Annotations by which containerd's CRI plugin groups containers into pods, and
@@ -63,6 +65,24 @@ func podResources(annotations map[string]string) (*specs.LinuxResources, error) 
 	return r, nil
 }
 
+// PodSize is what all containers of a pod may use together, as Kubernetes says
+// it; zero is nothing said.
+type PodSize struct{ Period, Quota, Shares, Memory int64 }
+
+// SandboxAnnotations are those by which a bundle is the sandbox of the pod id, of
+// which size may be nil.
+func SandboxAnnotations(id string, size *PodSize) map[string]string {
+	all := map[string]string{containerTypeAnnotation: "sandbox", sandboxAnnotation: id}
+	if size != nil {
+		for key, n := range map[string]int64{
+			podPeriodAnnotation: size.Period, podQuotaAnnotation: size.Quota, podSharesAnnotation: size.Shares, podMemoryAnnotation: size.Memory,
+		} {
+			all[key] = strconv.FormatInt(n, 10)
+		}
+	}
+	return all
+}
+
 // joinable are the namespaces of a pod that its containers may share.
 var joinable = []specs.LinuxNamespaceType{specs.IPCNamespace, specs.UTSNamespace, specs.PIDNamespace}
 
@@ -102,6 +122,13 @@ func (p *Plan) guestPod(b *Bundle) {
 func (p *Plan) JoinPID(pid uint32) {
 	path := fmt.Sprintf("/proc/%d/ns/pid", pid)
 	p.Guest.Linux.Namespaces = append(p.Guest.Linux.Namespaces, specs.LinuxNamespace{Type: specs.PIDNamespace, Path: path})
+}
+
+// RunPause makes the container's program the guest's own, which holds namespaces
+// and collects orphans.
+func (p *Plan) RunPause() {
+	p.Guest.Mounts = append(p.Guest.Mounts, specs.Mount{Destination: "/pause", Type: "bind", Source: api.AgentPath, Options: []string{"bind", "ro"}})
+	p.Guest.Process.Args = []string{"/pause", api.PauseArgument}
 }
 
 // InheritSysctls gives the container the settings of its pod's network, which

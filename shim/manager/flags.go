@@ -14,6 +14,9 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/microvm/microvm/shim/task"
 )
 
 // maxVersionEnv is the newest version of the shim's protocol that a daemon
@@ -34,9 +37,17 @@ func StartByFlags(args []string) (handled bool, err error) {
 	if err != nil {
 		return true, err
 	}
-	described, err := describedByStdin(l.id, ns)
-	if described || err != nil {
+	input, err := io.ReadAll(io.LimitReader(os.Stdin, maxStdin))
+	if err != nil {
+		return true, fmt.Errorf("read standard input: %w", err)
+	}
+	if describes(input, l.id, ns) {
+		err := restoreStdin(input)
 		return err != nil, err
+	}
+	// Before, the runtime's options were all that was there.
+	if options := new(anypb.Any); proto.Unmarshal(input, options) == nil && task.IsOptions(options) {
+		l.options = options
 	}
 	address, err := start(namespaces.WithNamespace(context.Background(), ns), l)
 	if err != nil {
@@ -67,30 +78,28 @@ func parseStart(args []string) (l launch, ns string, err error) {
 	return l, ns, nil
 }
 
-// describedByStdin tells whether standard input describes the start. If so, it
-// can be read again.
-func describedByStdin(id, ns string) (bool, error) {
-	input, err := io.ReadAll(io.LimitReader(os.Stdin, maxStdin))
-	if err != nil {
-		return false, fmt.Errorf("read standard input: %w", err)
-	}
+// describes tells whether input, which was on standard input, describes the
+// start.
+func describes(input []byte, id, ns string) bool {
 	var p bootapi.BootstrapParams
-	if proto.Unmarshal(input, &p) != nil || p.GetInstanceID() != id || p.GetNamespace() != ns {
-		return false, nil
-	}
+	return proto.Unmarshal(input, &p) == nil && p.GetInstanceID() == id && p.GetNamespace() == ns
+}
+
+// restoreStdin lets standard input be read again.
+func restoreStdin(input []byte) error {
 	fd, err := unix.MemfdCreate("stdin", unix.MFD_CLOEXEC)
 	if err != nil {
-		return false, fmt.Errorf("keep standard input: %w", err)
+		return fmt.Errorf("keep standard input: %w", err)
 	}
 	f := os.NewFile(uintptr(fd), "stdin")
 	if _, err := f.Write(input); err != nil {
-		return false, fmt.Errorf("keep standard input: %w", err)
+		return fmt.Errorf("keep standard input: %w", err)
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return false, fmt.Errorf("keep standard input: %w", err)
+		return fmt.Errorf("keep standard input: %w", err)
 	}
 	os.Stdin = f
-	return true, nil
+	return nil
 }
 
 // answer tells a daemon that knows versions up to newest the shim's address.

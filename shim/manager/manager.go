@@ -24,7 +24,10 @@ import (
 	"github.com/containerd/containerd/v2/pkg/shim"
 	"github.com/containerd/log"
 
+	"google.golang.org/protobuf/types/known/anypb"
+
 	"github.com/microvm/microvm/runtime/bundle"
+	"github.com/microvm/microvm/shim/sandbox"
 	"github.com/microvm/microvm/shim/task"
 )
 
@@ -49,7 +52,7 @@ func (m manager) Info(context.Context, io.Reader) (*types.RuntimeInfo, error) {
 func (manager) Start(ctx context.Context, p *bootapi.BootstrapParams) (*bootapi.BootstrapResult, error) {
 	address, err := start(ctx, launch{
 		id: p.GetInstanceID(), daemon: p.GetContainerdGrpcAddress(), sockets: p.GetSocketDir(),
-		debug: p.GetLogLevel() <= bootapi.LogLevel_LOG_LEVEL_DEBUG,
+		debug: p.GetLogLevel() <= bootapi.LogLevel_LOG_LEVEL_DEBUG, options: findOptions(p.GetExtensions()),
 	})
 	if err != nil {
 		return nil, err
@@ -65,6 +68,17 @@ type launch struct {
 	// sockets is where shims have theirs.
 	sockets string
 	debug   bool
+	// options are the runtime's, nil without any.
+	options *anypb.Any
+}
+
+func findOptions(all []*bootapi.Extension) *anypb.Any {
+	for _, x := range all {
+		if task.IsOptions(x.GetValue()) {
+			return x.GetValue()
+		}
+	}
+	return nil
 }
 
 // start starts the shim that serves the bundle in the working directory, or
@@ -81,6 +95,11 @@ func start(ctx context.Context, l launch) (address string, err error) {
 	if address, err = shim.CreateSocketAddress(ctx, sockets, l.daemon, group, false); err != nil {
 		return "", err
 	}
+	if l.options != nil {
+		if err := sandbox.SaveOptions(".", l.options); err != nil {
+			return "", err
+		}
+	}
 	if err := ensure(ctx, l, address); err != nil {
 		return "", err
 	}
@@ -92,6 +111,9 @@ func start(ctx context.Context, l launch) (address string, err error) {
 
 func readGroup(id string) (string, error) {
 	data, err := os.ReadFile(bundle.ConfigFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return id, nil // a sandbox, which the sandbox service describes
+	}
 	if err != nil {
 		return "", fmt.Errorf("read bundle: %w", err)
 	}

@@ -35,6 +35,9 @@ type task struct {
 	// shapes says that the machine's cgroup on the host has this container's
 	// limits: it is the machine's only one, or its pod's sandbox.
 	shapes bool
+	// silent says that it is a sandbox of the sandbox service: no program of
+	// the pod stands for it, and no events tell of it.
+	silent bool
 
 	mu    sync.Mutex
 	execs map[string]*process
@@ -60,6 +63,23 @@ func (s *Service) Create(ctx context.Context, r *api.CreateTaskRequest) (*api.Cr
 	}
 	s.making.Lock()
 	defer s.making.Unlock()
+	if s.reserved && s.machine == nil {
+		return nil, status.Errorf(codes.FailedPrecondition, "the pod of container %s is not started", r.GetId())
+	}
+	t, err := s.add(ctx, r, false)
+	if err != nil {
+		return nil, err
+	}
+	s.events.Send(runtime.TaskCreateEventTopic, &events.TaskCreate{
+		ContainerID: t.id, Bundle: r.GetBundle(), Rootfs: rootfsMounts(r), Checkpoint: r.GetCheckpoint(), Pid: t.machine.pid(),
+		IO: &events.TaskIO{Stdin: r.GetStdin(), Stdout: r.GetStdout(), Stderr: r.GetStderr(), Terminal: r.GetTerminal()},
+	})
+	go s.watch(t, t.init)
+	return &api.CreateTaskResponse{Pid: t.machine.pid()}, nil
+}
+
+// add makes a task and lets it be found. s.making is held.
+func (s *Service) add(ctx context.Context, r *api.CreateTaskRequest, silent bool) (*task, error) {
 	if _, err := s.task(r.GetId()); err == nil {
 		return nil, status.Errorf(codes.AlreadyExists, "container %s already exists", r.GetId())
 	}
@@ -67,15 +87,11 @@ func (s *Service) Create(ctx context.Context, r *api.CreateTaskRequest) (*api.Cr
 	if err != nil {
 		return nil, asStatus(err)
 	}
+	t.silent = silent
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.containers[t.id] = t
-	s.mu.Unlock()
-	s.events.Send(runtime.TaskCreateEventTopic, &events.TaskCreate{
-		ContainerID: t.id, Bundle: r.GetBundle(), Rootfs: rootfsMounts(r), Checkpoint: r.GetCheckpoint(), Pid: t.machine.pid(),
-		IO: &events.TaskIO{Stdin: r.GetStdin(), Stdout: r.GetStdout(), Stderr: r.GetStderr(), Terminal: r.GetTerminal()},
-	})
-	go s.watch(t, t.init)
-	return &api.CreateTaskResponse{Pid: t.machine.pid()}, nil
+	return t, nil
 }
 
 func rootfsMounts(r *api.CreateTaskRequest) (all []*apitypes.Mount) {

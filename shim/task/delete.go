@@ -69,6 +69,9 @@ func (s *Service) remove(ctx context.Context, t *task) error {
 		return err
 	}
 	t.runLateHooks(ctx, hooks.Poststop, specs.StateStopped)
+	if t.silent {
+		return nil
+	}
 	p := t.init
 	s.events.Send(runtime.TaskDeleteEventTopic, &events.TaskDelete{
 		ContainerID: t.id, Pid: t.machine.pid(), ExitStatus: p.exit, ExitedAt: p.exitedAt(),

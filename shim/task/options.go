@@ -16,13 +16,16 @@ import (
 // does not know; what is before it differs between versions.
 const optionsType = "runtimeoptions.v1.Options"
 
+// IsOptions tells whether options are for runtimes that containerd does not know.
+func IsOptions(options *anypb.Any) bool { return strings.HasSuffix(options.GetTypeUrl(), optionsType) }
+
 // configure reads the configuration that a runtime's options name (ConfigPath
 // in containerd's configuration), or that of the host.
 func configure(ctx context.Context, options *anypb.Any) (config.Config, error) {
 	var o runtimeoptions.Options
 	switch kind := options.GetTypeUrl(); {
 	case kind == "":
-	case strings.HasSuffix(kind, optionsType):
+	case IsOptions(options):
 		if err := api.Unpack(options, &o); err != nil {
 			return config.Config{}, err
 		}

@@ -55,6 +55,9 @@ func (s *Service) pidHolder(ctx context.Context) (pid uint32, err error) {
 	if t == nil {
 		return 0, status.Error(codes.FailedPrecondition, "the pod, whose pid namespace the container is to share, has no sandbox")
 	}
+	if t.silent {
+		t.blueprint.Plan.RunPause()
+	}
 	options, err := api.NewContainerOptions(t.blueprint.Plan.Guest)
 	if err != nil {
 		return 0, err

@@ -86,7 +86,7 @@ func (s *Service) end(t *task, p *process, code uint32, at time.Time) {
 		return
 	}
 	p.status, p.exit, p.at = api.Status_STOPPED, code, at
-	if p.started || p.exec == "" {
+	if (p.started || p.exec == "") && !t.silent {
 		s.events.Send(runtime.TaskExitEventTopic, &events.TaskExit{
 			ContainerID: p.id, ID: p.eventID(), Pid: t.machine.pid(), ExitStatus: code, ExitedAt: timestamppb.New(at),
 		})

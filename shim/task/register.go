@@ -17,14 +17,21 @@ import (
 	"github.com/microvm/microvm/shim/events"
 )
 
+// The service among the shim's plugins. Its type is another than that of those
+// that build on it: the plugins of one type cannot require each other.
+const (
+	PluginType = plugins.ServicePlugin
+	PluginID   = "task"
+)
+
 // serviceV2 is the service's name to daemons before 2.0.
 const serviceV2 = "containerd.task.v2.Task"
 
 // Register makes the service part of the shim that runs in this process.
 func Register() {
 	registry.Register(&plugin.Registration{
-		Type:     plugins.TTRPCPlugin,
-		ID:       "task",
+		Type:     PluginType,
+		ID:       PluginID,
 		Requires: []plugin.Type{plugins.EventPlugin, plugins.InternalPlugin},
 		InitFn:   initialize,
 	})

@@ -28,6 +28,9 @@ type Service struct {
 	machine *machine // nil without one; under making, like what follows
 	sandbox *task    // of a pod
 	holder  uint32   // pid in the guest of the process that has the pod's pid namespace
+	// reserved says that the only machine is that of a sandbox which the
+	// sandbox service makes.
+	reserved bool
 
 	mu         sync.Mutex
 	containers map[string]*task

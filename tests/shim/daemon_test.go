@@ -17,11 +17,17 @@ type daemon struct {
 	// name has the version.
 	name     string
 	bin, dir string
+	// handlers are those of CRI's runtimes: with a container as the sandbox
+	// of a pod and, in the 2.x line, with the shim's own sandbox.
+	handlers []string
 	process  *exec.Cmd
 }
 
 // start-up and end of a daemon.
 const daemonGrace = time.Minute
+
+// sandboxed is the handler with the shim's own sandboxes.
+const sandboxed = "sandboxed"
 
 // configuration keeps everything below one directory, and makes the shim the
 // runtime of CRI's pods.
@@ -44,6 +50,12 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
       runtime_type = "io.containerd.microvm.v1"
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.microvm.options]
         ConfigPath = "DIR/microvm.toml"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.sandboxed]
+      runtime_type = "io.containerd.microvm.v1"
+      sandboxer = "shim"
+      disable_pause_image_pull = true
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.sandboxed.options]
+        ConfigPath = "DIR/microvm.toml"
 `
 
 // networkList is the network of pods. It leaves nothing on the host when they
@@ -60,7 +72,10 @@ func newDaemon(bin, dir string) (*daemon, error) {
 		return nil, fmt.Errorf("find containerd in %s: %w", bin, err)
 	}
 	version := strings.Fields(string(out))[2]
-	d := &daemon{name: "containerd-" + strings.FieldsFunc(version, func(r rune) bool { return r == '~' || r == '+' })[0], bin: bin, dir: dir}
+	d := &daemon{name: "containerd-" + strings.FieldsFunc(version, func(r rune) bool { return r == '~' || r == '+' })[0], bin: bin, dir: dir, handlers: []string{"microvm"}}
+	if strings.HasPrefix(version, "v2.") || strings.HasPrefix(version, "2.") {
+		d.handlers = append(d.handlers, sandboxed)
+	}
 	if err := os.MkdirAll(filepath.Join(dir, "cni"), 0o755); err != nil {
 		return nil, err
 	}

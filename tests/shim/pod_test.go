@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	goruntime "runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -26,11 +27,23 @@ const (
 )
 
 // pods is the CRI side of a daemon, driven by crictl as a kubelet does.
-type pods struct{ *site }
+type pods struct {
+	*site
+	handler string
+}
 
+// eachWithPods runs a test against every daemon, with each of its handlers.
 func eachWithPods(t *testing.T, test func(t *testing.T, p pods)) {
-	each(t, func(t *testing.T, s *site) {
-		p := pods{s}
+	for _, d := range daemons {
+		for _, handler := range d.handlers {
+			withPods(t, d, handler, test)
+		}
+	}
+}
+
+func withPods(t *testing.T, d *daemon, handler string, test func(t *testing.T, p pods)) {
+	t.Run(d.name+"-"+handler, func(t *testing.T) {
+		p := pods{newSite(t, d), handler}
 		t.Cleanup(func() {
 			if said, err := exec.Command(crictl, p.crictlArgs("rmp", "--force", "--all")...).CombinedOutput(); err != nil {
 				t.Errorf("remove pods: %v: %s", err, said)
@@ -38,6 +51,20 @@ func eachWithPods(t *testing.T, test func(t *testing.T, p pods)) {
 		})
 		test(t, p)
 	})
+}
+
+// eachWithSandboxes runs a test where pods are the shim's own sandboxes.
+func eachWithSandboxes(t *testing.T, test func(t *testing.T, p pods)) {
+	found := false
+	for _, d := range daemons {
+		if slices.Contains(d.handlers, sandboxed) {
+			found = true
+			withPods(t, d, sandboxed, test)
+		}
+	}
+	if !found {
+		t.Error("no daemon knows sandboxes")
+	}
 }
 
 func (p pods) crictlArgs(args ...string) []string {
@@ -89,7 +116,7 @@ func (p pods) podWith(linux object) pod {
 		"hostname": "pod-host", "log_directory": p.dir,
 		"linux": linux,
 	})
-	return pod{p, strings.TrimSpace(p.crictl("runp", config).Output()), config}
+	return pod{p, strings.TrimSpace(p.crictl("runp", "--runtime", p.handler, config).Output()), config}
 }
 
 // container runs a script in the pod. linux is its Linux configuration.
@@ -293,12 +320,12 @@ func TestKilledShimOfPod(t *testing.T) {
 // machine is the pid of the pod's machine.
 func (p pod) machine() int {
 	p.t.Helper()
-	text := p.do("--namespace", podNamespace, "tasks", "ps", p.id).Output()
-	pid, err := strconv.Atoi(strings.Fields(text)[2])
-	if err != nil {
+	var o struct{ Info struct{ PID int } }
+	text := p.crictl("inspectp", p.id).Output()
+	if err := json.Unmarshal([]byte(text), &o); err != nil || o.Info.PID == 0 {
 		p.t.Fatalf("%v: %s", err, text)
 	}
-	return pid
+	return o.Info.PID
 }
 
 // TestKilledMachineOfPod ends all that was in it.
@@ -317,5 +344,63 @@ func TestKilledMachineOfPod(t *testing.T) {
 		}
 		p.crictl("stopp", one.id).Output()
 		p.crictl("rmp", one.id).Output()
+	})
+}
+
+// TestPodAfterRestart is found by a daemon that was killed meanwhile.
+func TestPodAfterRestart(t *testing.T) {
+	eachWithPods(t, func(t *testing.T, p pods) {
+		one := p.pod(nil)
+		a := one.container(idle, private(nil))
+		pid := one.machine()
+		if err := p.kill(); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.start(); err != nil {
+			t.Fatal(err)
+		}
+		command.Eventually(t, "CRI answers", func() bool { return p.crictl("pods").Run().Code == 0 })
+		if again := one.machine(); again != pid {
+			t.Errorf("the machine is %d, not %d", again, pid)
+		}
+		if got := p.in(a, "echo", "here"); got != "here" {
+			t.Errorf("the container says %q", got)
+		}
+		if got := p.in(one.container(idle, private(nil)), "echo", "new"); got != "new" {
+			t.Errorf("a new container says %q", got)
+		}
+		if got := p.crictl("pods", "--quiet", "--state", "ready").Output(); strings.TrimSpace(got) != one.id {
+			t.Errorf("pods: %s", got)
+		}
+	})
+}
+
+// TestPodWithoutPause is one that is no container, with figures of its own.
+func TestPodWithoutPause(t *testing.T) {
+	eachWithSandboxes(t, func(t *testing.T, p pods) {
+		one := p.pod(nil)
+		a := one.container("i=0; while test $i -lt 100000; do i=$((i+1)); done; exec sleep 1000", private(nil))
+		if got := strings.Fields(p.do("--namespace", podNamespace, "containers", "list", "--quiet").Output()); len(got) != 1 || got[0] != a {
+			t.Errorf("containers: %v", got)
+		}
+		var o struct {
+			Stats []struct {
+				Attributes struct{ ID string }
+				Linux      struct {
+					CPU    struct{ UsageCoreNanoSeconds struct{ Value string } }
+					Memory struct{ UsageBytes struct{ Value string } }
+				}
+			}
+		}
+		command.Eventually(t, "the pod has figures", func() bool {
+			text := p.crictl("statsp", "--id", one.id, "--output", "json").Output()
+			if err := json.Unmarshal([]byte(text), &o); err != nil || len(o.Stats) != 1 || o.Stats[0].Attributes.ID != one.id {
+				t.Fatalf("%v: %s", err, text)
+			}
+			figure := func(text string) int { n, _ := strconv.Atoi(text); return n }
+			s := o.Stats[0].Linux
+			// All of the machine: more than the container's own.
+			return figure(s.CPU.UsageCoreNanoSeconds.Value) > 1e8 && figure(s.Memory.UsageBytes.Value) > 32<<20
+		})
 	})
 }

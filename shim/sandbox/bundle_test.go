@@ -1,0 +1,123 @@
+package sandbox
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/microvm/microvm/runtime/bundle"
+)
+
+func TestBundleOfPod(t *testing.T) {
+	value, err := proto.Marshal(&PodSandboxConfig{
+		Hostname: "pod-host",
+		Linux: &LinuxPodSandboxConfig{
+			CgroupParent: "/kubepods/pod1", Sysctls: map[string]string{"net.core.somaxconn": "5"},
+			Resources: &LinuxContainerResources{CpuPeriod: 100000, CpuQuota: 200000, MemoryLimitInBytes: 300 << 20},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := podConfig(&anypb.Any{TypeUrl: "type.googleapis.com/runtime.v1.PodSandboxConfig", Value: value})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	r := request{id: "pod", netns: "/run/netns/one", config: config, annotations: map[string]string{"io.microvm.cpus": "3"}}
+	if err := writeBundle(dir, r); err != nil {
+		t.Fatal(err)
+	}
+	b, err := bundle.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	size := b.Resources()
+	if !b.IsSandbox() || b.Spec.Hostname != "pod-host" || b.CgroupsPath() != "/kubepods/pod1/pod" ||
+		b.Namespace(specs.NetworkNamespace).Path != "/run/netns/one" || b.Spec.Linux.Sysctl["net.core.somaxconn"] != "5" ||
+		*size.Memory.Limit != 300<<20 || *size.CPU.Quota != 200000 || b.Spec.Annotations["io.microvm.cpus"] != "3" {
+		t.Errorf("%+v, resources %+v", b.Spec, size)
+	}
+}
+
+// TestBundleOfClient keeps what a client other than CRI says of a pod.
+func TestBundleOfClient(t *testing.T) {
+	dir := t.TempDir()
+	data, err := json.Marshal(specs.Spec{
+		Version: "1.0", Hostname: "mine", Root: &specs.Root{Path: "/"}, Annotations: map[string]string{"io.microvm.cpus": "2", "io.kubernetes.cri.sandbox-id": "forged"},
+		Linux: &specs.Linux{CgroupsPath: "/mine", Namespaces: []specs.LinuxNamespace{{Type: specs.PIDNamespace, Path: "/proc/1/ns/pid"}, {Type: specs.NetworkNamespace, Path: "/run/netns/two"}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, bundle.ConfigFile)
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	config, err := podConfig(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := writeBundle(dir, request{id: "pod", config: config}); err != nil {
+		t.Fatal(err)
+	}
+	b, err := bundle.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.Spec.Hostname != "mine" || b.CgroupsPath() != "/mine" || b.Spec.Annotations["io.microvm.cpus"] != "2" || bundle.PodID(b.Spec.Annotations) != "pod" ||
+		b.Namespace(specs.NetworkNamespace).Path != "/run/netns/two" || b.Namespace(specs.PIDNamespace).Path != "" || b.Spec.Root.Path != emptyRoot || b.Resources() != nil {
+		t.Errorf("%+v", b.Spec)
+	}
+	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeBundle(dir, request{id: "pod"}); err == nil {
+		t.Error("a broken configuration")
+	}
+}
+
+// TestPodsAnnotationsStayOut wants no way round the administrator's list of
+// those that a pod may set.
+func TestPodsAnnotationsStayOut(t *testing.T) {
+	// PodSandboxConfig.annotations is field 7, a map.
+	entry := append([]byte{0x0a, 18}, "io.microvm.machine"...)
+	entry = append(append(entry, 0x12, 8), "software"...)
+	config, err := podConfig(&anypb.Any{TypeUrl: configType, Value: append([]byte{0x3a, byte(len(entry))}, entry...)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := annotationsOf(request{id: "pod", config: config}, nil); len(got) != 2 {
+		t.Errorf("annotations %v", got)
+	}
+}
+
+func TestCgroupsPath(t *testing.T) {
+	for parent, want := range map[string]string{
+		"": "", "/a/b": "/a/b/pod", "/kubepods.slice/kubepods-pod1.slice": "kubepods-pod1.slice:cri-containerd:pod",
+	} {
+		if got := cgroupsPath(parent, "pod"); got != want {
+			t.Errorf("%q: %q, not %q", parent, got, want)
+		}
+	}
+}
+
+func TestOptionsAreKept(t *testing.T) {
+	dir := t.TempDir()
+	if o, err := loadOptions(dir); o != nil || err != nil {
+		t.Errorf("none: %v, %v", o, err)
+	}
+	want := &anypb.Any{TypeUrl: "a", Value: []byte{1, 2}}
+	if err := SaveOptions(dir, want); err != nil {
+		t.Fatal(err)
+	}
+	if o, err := loadOptions(dir); err != nil || o.GetTypeUrl() != "a" || !slices.Equal(o.GetValue(), want.Value) {
+		t.Errorf("%v, %v", o, err)
+	}
+}

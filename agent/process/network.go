@@ -3,6 +3,7 @@ package process
 import (
 	"slices"
 
+	"github.com/containerd/cgroups/v3/cgroup2/stats"
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -12,6 +13,8 @@ type Network interface {
 	Path() string
 	// Adopt moves it into the network namespace of a process.
 	Adopt(pid int) error
+	// Counters are those of its interfaces.
+	Counters() ([]*stats.NetworkStat, error)
 }
 
 // joinNetwork has a container join the network, and says whether it is to

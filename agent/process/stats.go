@@ -21,5 +21,11 @@ func (e *Engine) Stats(id string) (*stats.Metrics, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read statistics of container %s: %w", id, err)
 	}
+	if e.Network == nil {
+		return s, nil
+	}
+	if s.Network, err = e.Network.Counters(); err != nil {
+		return nil, fmt.Errorf("read statistics of container %s: %w", id, err)
+	}
 	return s, nil
 }

@@ -43,7 +43,14 @@ type statistics struct {
 	} `json:"blkio"`
 	Hugetlb  map[string]hugetlb `json:"hugetlb"`
 	IntelRdt struct{}           `json:"intel_rdt"`
-	Network  []struct{}         `json:"network_interfaces"`
+	Network  []networkInterface `json:"network_interfaces"`
+}
+
+// networkInterface has runc's names.
+type networkInterface struct {
+	Name                                    string
+	RxBytes, RxPackets, RxErrors, RxDropped uint64
+	TxBytes, TxPackets, TxErrors, TxDropped uint64
 }
 
 type amount struct {
@@ -101,6 +108,12 @@ func newStatistics(m *stats.Metrics) *statistics {
 	u.Hugetlb = map[string]hugetlb{}
 	for _, h := range m.GetHugetlb() {
 		u.Hugetlb[h.GetPagesize()] = hugetlb{h.GetCurrent(), h.GetMax(), h.GetFailcnt()}
+	}
+	for _, n := range m.GetNetwork() {
+		u.Network = append(u.Network, networkInterface{
+			n.GetName(), n.GetRxBytes(), n.GetRxPackets(), n.GetRxErrors(), n.GetRxDropped(),
+			n.GetTxBytes(), n.GetTxPackets(), n.GetTxErrors(), n.GetTxDropped(),
+		})
 	}
 	return u
 }

@@ -16,18 +16,24 @@ import (
 // makeNICs makes the network devices, which are attached to nothing yet.
 func (d *devices) makeNICs(c *control.Config, log *logrus.Entry) error {
 	for i, n := range c.NICs {
-		mac, err := net.ParseMAC(n.MAC)
-		if err != nil || len(mac) != 6 {
-			return fmt.Errorf("network device %d: MAC %q is none of Ethernet", i, n.MAC)
+		mac, err := parseMAC(n.MAC)
+		if err != nil {
+			return fmt.Errorf("network device %d: %w", i, err)
 		}
 		d.nics = append(d.nics, virtionet.New(virtionet.Config{
-			MAC: [6]byte(mac), Tap: n.Tap,
-			Warn: func(err error) {
-				log.WithField("device", fmt.Sprintf("net%d", i)).WithError(err).Warn("network stands still")
-			},
+			MAC: mac, Tap: n.Tap,
+			Warn: func(err error) { log.WithField("device", fmt.Sprintf("net%d", i)).Warn(err) },
 		}))
 	}
 	return nil
+}
+
+func parseMAC(text string) (virtionet.Address, error) {
+	mac, err := net.ParseMAC(text)
+	if err != nil || len(mac) != 6 {
+		return virtionet.Address{}, fmt.Errorf("MAC %q is none of Ethernet", text)
+	}
+	return virtionet.Address(mac), nil
 }
 
 // guestDevices are those that both machines attach to the guest, in order.
@@ -46,8 +52,9 @@ func (s service) nic(i int) (*virtionet.Device, error) {
 	return s.devices.nics[i], nil
 }
 
-// attachNIC joins network device i to a copy of the file that came along.
-func (s service) attachNIC(i int, files []*os.File) error {
+// attachNIC joins network device i to a copy of the file that came along. With
+// froms the guest may send from these addresses only.
+func (s service) attachNIC(i int, froms []string, files []*os.File) error {
 	n, err := s.nic(i)
 	if err != nil {
 		return err
@@ -55,11 +62,19 @@ func (s service) attachNIC(i int, files []*os.File) error {
 	if len(files) != 1 {
 		return fmt.Errorf("attach network device %d: %d descriptors came along, want 1", i, len(files))
 	}
+	var allowed []virtionet.Address
+	for _, text := range froms {
+		mac, err := parseMAC(text)
+		if err != nil {
+			return fmt.Errorf("attach network device %d: %w", i, err)
+		}
+		allowed = append(allowed, mac)
+	}
 	f, err := pollable(files[0])
 	if err != nil {
 		return fmt.Errorf("attach network device %d: %w", i, err)
 	}
-	return n.Attach(f)
+	return n.Attach(f, allowed...)
 }
 
 func (s service) detachNIC(i int) error {

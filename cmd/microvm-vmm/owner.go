@@ -111,7 +111,7 @@ func (s service) answer(r control.Request, files []*os.File) control.Event {
 	case control.OpRemoveExport:
 		err = s.removeExport(r.Export)
 	case control.OpAttachNIC:
-		err = s.attachNIC(r.NIC, files)
+		err = s.attachNIC(r.NIC, r.Froms, files)
 	case control.OpDetachNIC:
 		err = s.detachNIC(r.NIC)
 	case control.OpConsole:

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -10,8 +11,8 @@ import (
 const annotationPrefix = "io.microvm."
 
 // WithAnnotations returns c changed by the annotations io.microvm.machine,
-// .memory (MiB), .cpus, .kernel, .initramfs, .network, .publish and .debug.
-// Unknown ones below io.microvm are an error, for they would silently do
+// .memory (MiB), .cpus, .kernel, .initramfs, .network, .spoofing, .publish and
+// .debug. Unknown ones below io.microvm are an error, for they would silently do
 // nothing.
 //
 // The binaries to run are the administrator's alone to choose.
@@ -45,13 +46,18 @@ func (c *Config) set(key, value string) (err error) {
 		c.Initramfs = value
 	case "network":
 		c.Network = value
+	case "spoofing":
+		if value == SpoofingAllow && c.Spoofing == SpoofingRefuse {
+			return errors.New("the configuration refuses it to all containers")
+		}
+		c.Spoofing = value
 	case "publish":
 		c.Publish = value
 		_, err = c.Publications()
 	case "debug":
 		c.Debug, err = strconv.ParseBool(value)
 	default:
-		return fmt.Errorf("unknown; known are machine, memory, cpus, kernel, initramfs, network, publish and debug")
+		return fmt.Errorf("unknown; known are machine, memory, cpus, kernel, initramfs, network, spoofing, publish and debug")
 	}
 	if err != nil {
 		return err

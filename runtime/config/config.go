@@ -11,6 +11,7 @@
 //	vmm       = ""       # the microvm-vmm binary
 //	qemu      = ""       # qemu-system-x86_64, for the software machine
 //	network   = "user"   # in the host's network namespace: user or none
+//	spoofing  = "allow"  # frames from other MACs than an interface's: allow or refuse
 //	debug     = false    # log as with --debug, and a verbose guest kernel
 //
 // What is empty is searched for, see [Config.Locate].
@@ -44,6 +45,13 @@ const (
 	NetworkNone = "none" // a loopback interface only
 )
 
+// What happens to frames that a guest sends from other MACs than its interfaces
+// have.
+const (
+	SpoofingAllow  = "allow"
+	SpoofingRefuse = "refuse" // they are dropped
+)
+
 // Sizes of a VM.
 const (
 	// DefaultMemory in MiB.
@@ -70,6 +78,9 @@ type Config struct {
 	// Network is that of containers in the host's network namespace, which a
 	// machine cannot be in: NetworkUser or NetworkNone.
 	Network string `toml:"network"`
+	// Spoofing is SpoofingAllow or SpoofingRefuse. Once it is refused, an
+	// annotation does not allow it.
+	Spoofing string `toml:"spoofing"`
 	// Publish are ports, from an annotation only, see Publications.
 	Publish string `toml:"-"`
 }
@@ -109,7 +120,7 @@ func explain(err error) error {
 	var unknown *toml.StrictMissingError
 	if errors.As(err, &unknown) && len(unknown.Errors) > 0 {
 		row, _ := unknown.Errors[0].Position()
-		return fmt.Errorf("line %d: unknown key %q; known are machine, memory, cpus, kernel, initramfs, vmm, qemu, network and debug",
+		return fmt.Errorf("line %d: unknown key %q; known are machine, memory, cpus, kernel, initramfs, vmm, qemu, network, spoofing and debug",
 			row, strings.Join(unknown.Errors[0].Key(), "."))
 	}
 	var syntax *toml.DecodeError
@@ -127,6 +138,9 @@ func (c Config) Validate() error {
 	}
 	if !slices.Contains([]string{"", NetworkUser, NetworkNone}, c.Network) {
 		return fmt.Errorf("network: %q is not one of user, none", c.Network)
+	}
+	if !slices.Contains([]string{"", SpoofingAllow, SpoofingRefuse}, c.Spoofing) {
+		return fmt.Errorf("spoofing: %q is not one of allow, refuse", c.Spoofing)
 	}
 	if c.Memory != 0 && c.Memory < MinMemory {
 		return fmt.Errorf("memory: %d MiB is less than the %d MiB that a guest needs", c.Memory, MinMemory)

@@ -80,7 +80,7 @@ func (e *Engine) chooseMachine(d *design, id string) error {
 		ID: id, Machine: d.decision.Machine, CPUs: cpus, Memory: memory << 20, Debug: all.Debug,
 		Kernel: parts.Kernel.Path, Initramfs: parts.Initramfs.Path, VMM: parts.VMM.Path, QEMU: parts.QEMU.Path,
 		Socket: e.Store.Path(id, state.SocketFile),
-		Log:    e.log(id), Exports: exports(d.plan),
+		Log:    e.log(id), Exports: exports(d.plan), OwnMACs: all.Spoofing == config.SpoofingRefuse,
 	}
 	return nil
 }
@@ -115,7 +115,7 @@ func userNetwork(b *bundle.Bundle, c config.Config, parts config.Artifacts) (*ne
 	if err != nil {
 		return nil, err
 	}
-	return &network.User{Path: parts.Network.Path, Publish: publish}, nil
+	return &network.User{Path: parts.Network.Path, Publish: publish, OwnMAC: c.Spoofing == config.SpoofingRefuse}, nil
 }
 
 func exports(p *bundle.Plan) (all []sandbox.Export) {

@@ -29,7 +29,7 @@ const settle = 20 * time.Millisecond
 // Guest is the machine that has the network.
 type Guest interface {
 	// AttachNIC and DetachNIC join a network device to a file and part it.
-	AttachNIC(ctx context.Context, nic int, f *os.File) error
+	AttachNIC(ctx context.Context, nic int, f *os.File, froms ...string) error
 	DetachNIC(ctx context.Context, nic int) error
 	// SetNetwork tells the agent what the network is to be.
 	SetNetwork(ctx context.Context, n *api.Network) error
@@ -41,7 +41,10 @@ type Namespace struct {
 	In *netns.Namespace
 	// NICs is how many network devices the guest has.
 	NICs int
-	Log  *logrus.Entry
+	// OwnMAC drops what the guest sends from other addresses than those that
+	// its interfaces have in the namespace.
+	OwnMAC bool
+	Log    *logrus.Entry
 	// Synced is told, by its Fingerprint, what the guest has got; may be nil.
 	Synced func(fingerprint string)
 
@@ -51,9 +54,10 @@ type Namespace struct {
 
 // connection is an interface that is a device of the guest.
 type connection struct {
-	nic  int
-	name string
-	tap  *netns.Tap
+	nic   int
+	name  string
+	tap   *netns.Tap
+	froms []string // the MACs that the guest may send from, any without one
 }
 
 // Count says how many network devices a guest needs for the namespace, at most
@@ -100,7 +104,7 @@ func (n *Namespace) Sync(ctx context.Context, g Guest) (*netns.Contents, error) 
 			want.Interfaces = append(want.Interfaces, l.Interface)
 			continue
 		}
-		c, err := n.connect(ctx, g, &l)
+		c, err := n.connect(ctx, g, &l, n.froms(&l, contents.Links))
 		if err != nil {
 			all = append(all, err)
 			continue
@@ -136,17 +140,37 @@ func Fingerprint(in *netns.Namespace) (string, error) {
 	return fingerprint(c), nil
 }
 
+// froms are the MACs that the guest may send from over l: its own, and those of
+// VLANs on it.
+func (n *Namespace) froms(l *netns.Link, all []netns.Link) []string {
+	if !n.OwnMAC {
+		return nil
+	}
+	own, on := []string{l.MAC}, map[string]bool{l.Name: true}
+	for _, v := range all { // VLANs come after what they are of
+		if v.VLAN != nil && on[v.VLAN.Parent] {
+			on[v.Name] = true
+			own = append(own, v.MAC)
+		}
+	}
+	return own
+}
+
 // connect returns the connection of l, which it makes if there is none.
-func (n *Namespace) connect(ctx context.Context, g Guest, l *netns.Link) (*connection, error) {
+func (n *Namespace) connect(ctx context.Context, g Guest, l *netns.Link, froms []string) (*connection, error) {
 	if c := n.taps[l.Index]; c != nil {
 		c.name = l.Name
-		return c, nil
+		if slices.Equal(c.froms, froms) {
+			return c, nil
+		}
+		c.froms = froms
+		return c, g.AttachNIC(ctx, c.nic, c.tap.File(), froms...)
 	}
 	nic, err := n.free()
 	if err != nil {
 		return nil, fmt.Errorf("interface %s: %w", l.Name, err)
 	}
-	c := &connection{nic: nic, name: l.Name}
+	c := &connection{nic: nic, name: l.Name, froms: froms}
 	err = n.In.Do(func() (err error) {
 		c.tap, err = netns.NewTap(l.Index, l.Name)
 		return err
@@ -154,7 +178,7 @@ func (n *Namespace) connect(ctx context.Context, g Guest, l *netns.Link) (*conne
 	if err != nil {
 		return nil, err
 	}
-	if err := g.AttachNIC(ctx, nic, c.tap.File()); err != nil {
+	if err := g.AttachNIC(ctx, nic, c.tap.File(), froms...); err != nil {
 		return nil, errors.Join(err, n.In.Do(c.tap.Close))
 	}
 	if n.taps == nil {

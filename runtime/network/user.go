@@ -23,6 +23,8 @@ type User struct {
 	// Publish are the guest's ports that can be reached on the host, as
 	// microvm-network takes them.
 	Publish []string
+	// OwnMAC drops what the guest does not send from its own address.
+	OwnMAC bool
 
 	cmd    *exec.Cmd
 	stderr bytes.Buffer
@@ -40,11 +42,18 @@ func (u *User) Start(ctx context.Context, g Guest) error {
 	if err := u.spawn(theirs); err != nil {
 		return fmt.Errorf("start user-mode network: %w", err)
 	}
-	if err := g.AttachNIC(ctx, 0, ours); err != nil {
+	if err := g.AttachNIC(ctx, 0, ours, u.froms()...); err != nil {
 		return errors.Join(err, u.Stop())
 	}
 	if err := g.SetNetwork(ctx, netns.User()); err != nil {
 		return errors.Join(err, u.Stop())
+	}
+	return nil
+}
+
+func (u *User) froms() []string {
+	if u.OwnMAC {
+		return []string{netns.UserMAC}
 	}
 	return nil
 }

@@ -22,6 +22,8 @@ type Config struct {
 	Exports []Export
 	// NICs are the guest's network devices, which AttachNIC joins to the host.
 	NICs []NIC
+	// OwnMACs has the guest send from no other MAC than its interfaces have.
+	OwnMACs bool
 	// Socket is the path of the unix socket to make for Dial. It is removed
 	// with the state directory.
 	Socket string

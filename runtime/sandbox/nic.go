@@ -26,9 +26,10 @@ func nics(all []NIC) (described []control.NIC) {
 }
 
 // AttachNIC joins the guest's network device i to f, in place of anything that
-// it was joined to before. f stays the caller's, who may close it.
-func (vm *VM) AttachNIC(ctx context.Context, i int, f *os.File) error {
-	_, err := vm.request(ctx, control.Request{Op: control.OpAttachNIC, NIC: i}, f)
+// it was joined to before. With froms the guest may send from these MACs only. f
+// stays the caller's, who may close it.
+func (vm *VM) AttachNIC(ctx context.Context, i int, f *os.File, froms ...string) error {
+	_, err := vm.request(ctx, control.Request{Op: control.OpAttachNIC, NIC: i, Froms: froms}, f)
 	return err
 }
 

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -120,6 +121,60 @@ func (n *neighbourhood) untouched() {
 	}
 	// Its own stack answers again.
 	ip(n.t, "netns", "exec", n.peer, "busybox", "ping", "-c", "1", "-W", "10", guestV4)
+}
+
+// TestSpoofing has the guest send from a MAC that is not its interface's.
+func TestSpoofing(t *testing.T) {
+	n := newNeighbourhood(t)
+	s := newSite(t)
+	admin := func(spec *specs.Spec) {
+		c := spec.Process.Capabilities
+		for _, set := range []*[]string{&c.Bounding, &c.Effective, &c.Permitted} {
+			*set = append(*set, "CAP_NET_ADMIN")
+		}
+	}
+	change := sh(`ping -c 1 -W 20 ` + peerV4 + ` || exit 1
+		ip link set eth0 address 02:00:00:77:00:99 && ip neigh flush dev eth0
+		ping -c 1 -W 3 ` + peerV4 + ` >/dev/null && echo answered || echo alone`)
+	for policy, want := range map[string]string{"allow": "answered", "refuse": "alone"} {
+		o := s.runBundle(s.bundle(change, n.in, admin, annotated("io.microvm.spoofing", policy)))
+		if o.code != 0 || !strings.HasSuffix(o.stdout, want+"\n") {
+			t.Errorf("%s: %v, want %s", policy, o, want)
+		}
+	}
+}
+
+// TestNetworkStatistics counts what a ping moves.
+func TestNetworkStatistics(t *testing.T) {
+	n := newNeighbourhood(t)
+	s := newSite(t)
+	id, _, _ := s.detached(s.bundle(sh("ping -c 5 -s 1000 -W 20 "+peerV4+"; touch /done; while :; do sleep 0.1; done"), n.in))
+	eventually(t, "the pings are through", func() bool { return s.command("exec", id, "test", "-e", "/done").run().code == 0 })
+	var e struct {
+		Data struct {
+			Interfaces []struct {
+				Name                                   string
+				RxBytes, RxPackets, TxBytes, TxPackets uint64
+			} `json:"network_interfaces"`
+		}
+	}
+	text := s.command("events", "--stats", id).mustRun()
+	if err := json.Unmarshal([]byte(text), &e); err != nil || len(e.Data.Interfaces) != 1 {
+		t.Fatalf("%v: %s", err, text)
+	}
+	i := e.Data.Interfaces[0]
+	if i.Name != "eth0" || i.RxBytes < 5000 || i.TxBytes < 5000 || i.RxPackets < 5 || i.TxPackets < 5 || i.RxBytes > 50000 {
+		t.Errorf("%+v", i)
+	}
+	// CRI takes its statistics from the namespace's own interface.
+	var own []struct {
+		Stats struct{ Rx, Tx struct{ Bytes uint64 } } `json:"stats64"`
+	}
+	text = ip(t, "-n", n.name, "-s", "-j", "link", "show", "eth0")
+	if err := json.Unmarshal([]byte(text), &own); err != nil || len(own) != 1 || own[0].Stats.Rx.Bytes < 5000 || own[0].Stats.Tx.Bytes < 5000 {
+		t.Errorf("%v: %s", err, text)
+	}
+	s.command("delete", "--force", id).mustRun()
 }
 
 // megabytes of a stream are enough to meet segmentation and full queues.

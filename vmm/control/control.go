@@ -114,6 +114,9 @@ type Request struct {
 	Op     string  `json:"op"`
 	Export *Export `json:"export,omitempty"`
 	NIC    int     `json:"nic,omitempty"`
+	// Froms are the MACs that the guest may send from over what it is attached
+	// to; from any without one.
+	Froms []string `json:"froms,omitempty"`
 }
 
 // Event types.

@@ -10,6 +10,7 @@ const (
 	numBuffersOffset = 10
 
 	ethernetHeader = 14
+	sourceOffset   = 6 // in an Ethernet header
 	// maxFrame is an Ethernet and two VLAN headers before the largest packet
 	// of IP.
 	maxFrame = ethernetHeader + 2*4 + 65535

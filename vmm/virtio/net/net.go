@@ -6,8 +6,9 @@
 // datagram socket, whose frames are bare. Without a file it stands still.
 //
 // Frames are read into and written from guest memory itself. The device looks
-// at no byte of them: what the guest may send is for the network behind the
-// file to decide, and the kernel checks the headers that a tap is given.
+// at no byte of them, but for the source address where Attach limits it: what the
+// guest may send is for the network behind the file to decide, and the kernel
+// checks the headers that a tap is given.
 package net
 
 import (
@@ -45,6 +46,9 @@ const (
 	queueSize = 256
 )
 
+// Address is an Ethernet address.
+type Address [6]byte
+
 // Config is what a device is made of.
 type Config struct {
 	// MAC is the address that the driver is told of.
@@ -53,7 +57,8 @@ type Config struct {
 	// which take checksums and segmentation off the guest's hands. Otherwise
 	// they are datagram sockets.
 	Tap bool
-	// Warn is told when a file goes bad; it must not block. Nil ignores it.
+	// Warn is told when a file goes bad, and of the first frame from a foreign
+	// address; it must not block. Nil ignores it.
 	Warn func(error)
 }
 
@@ -66,6 +71,7 @@ type Device struct {
 	// mu guards all below.
 	mu     sync.Mutex
 	file   *os.File
+	froms  []Address
 	active *virtio.Activation // nil when not active
 	pump   *pump              // runs while there are both
 }
@@ -127,12 +133,13 @@ func (d *Device) Reset() {
 }
 
 // Attach gives the device the file that its frames come from and go to, in
-// place of any earlier one. The device takes it over, also when it fails.
-func (d *Device) Attach(f *os.File) error {
+// place of any earlier one. The device takes it over, also when it fails. With
+// froms, frames from other addresses are dropped.
+func (d *Device) Attach(f *os.File, froms ...Address) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	err := d.detach()
-	d.file = f
+	d.file, d.froms = f, froms
 	return errors.Join(err, d.start())
 }
 

@@ -275,3 +275,40 @@ func TestConfigIsTheAddress(t *testing.T) {
 		t.Errorf("% x", p)
 	}
 }
+
+func TestForeignFramesAreDropped(t *testing.T) {
+	g := newGuest(t, false)
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs, ours := os.NewFile(uintptr(fds[0]), "guest"), os.NewFile(uintptr(fds[1]), "host")
+	defer ours.Close()
+	own, alias := Address{2, 0, 0, 0, 0, 1}, Address{2, 0, 0, 0, 0, 2}
+	if err := g.dev.Attach(theirs, own, alias); err != nil {
+		t.Fatal(err)
+	}
+	g.activate()
+	header := make([]byte, headerSize)
+	for _, from := range []Address{own, {2, 0, 0, 0, 0, 3}, alias, {}} {
+		for _, n := range []int{ethernetHeader, 1514} {
+			f := frame(n)
+			copy(f[sourceOffset:], from[:])
+			g.send(header, f)
+			if from != own && from != alias {
+				continue
+			}
+			p := make([]byte, maxFrame)
+			ours.SetReadDeadline(time.Now().Add(10 * time.Second))
+			if got, err := ours.Read(p); err != nil || !bytes.Equal(p[:got], f) {
+				t.Errorf("frame of %d bytes from %x: got % x, %v", n, from, p[:min(got, 20)], err)
+			}
+		}
+	}
+	if s := g.dev.Stats(); s.Sent != 4 || s.SentForeign != 4 || s.SentDropped != 4 {
+		t.Errorf("%+v", s)
+	}
+	if len(g.warned) != 1 {
+		t.Errorf("warned %d times, want once", len(g.warned))
+	}
+}

@@ -25,6 +25,7 @@ type pump struct {
 	skip    int
 	rx      receiver
 	tx      sender
+	froms   []Address   // the guest may send from, if there are any
 	fail    func(error) // the rings are broken
 	warn    func(error) // the file is
 	stopped atomic.Bool
@@ -36,12 +37,12 @@ func newPump(d *Device) (*pump, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open network file: %w", err)
 	}
-	p := &pump{file: d.file, raw: raw, fail: d.active.Fail, warn: d.config.Warn}
+	p := &pump{file: d.file, raw: raw, fail: d.active.Fail, warn: d.config.Warn, froms: d.froms}
 	if !d.config.Tap {
 		p.skip = headerSize
 	}
 	p.rx = receiver{pump: p, queue: d.active.Queue(queueRx), counts: &d.counts.rx, mergeable: d.active.Features&featureMrgRxbuf != 0}
-	p.tx = sender{pump: p, queue: d.active.Queue(queueTx), counts: &d.counts.tx}
+	p.tx = sender{pump: p, queue: d.active.Queue(queueTx), counts: &d.counts.tx, foreign: &d.counts.foreign}
 	return p, nil
 }
 
@@ -64,7 +65,7 @@ func (p *pump) end(what string, err error) {
 	switch {
 	case err == nil || errors.Is(err, errStopped) || errors.Is(err, os.ErrDeadlineExceeded) && p.stopped.Load():
 	case errors.As(err, &file):
-		p.warn(fmt.Errorf("%s frames: %w", what, err))
+		p.warn(fmt.Errorf("network stands still: %s frames: %w", what, err))
 	default:
 		p.fail(fmt.Errorf("%s frames: %w", what, err))
 	}

@@ -1,6 +1,10 @@
 package net
 
 import (
+	"fmt"
+	"slices"
+	"sync/atomic"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/microvm/microvm/vmm/virtio"
@@ -14,6 +18,10 @@ type sender struct {
 	counts *direction
 	chain  queue.Chain
 	iov    [][]byte
+	// foreign counts frames that were dropped for their source; head is what
+	// has been looked at of a frame that is not.
+	foreign *atomic.Uint64
+	head    [headerSize + ethernetHeader]byte
 }
 
 func (s *sender) run() error { return s.queue.Run(s.drain) }
@@ -40,7 +48,7 @@ func (s *sender) drain() error {
 // the file refuses, is dropped.
 func (s *sender) send() error {
 	length := s.chain.ReadableLen - headerSize
-	if length < ethernetHeader || length > maxFrame || len(s.chain.Readable) > iovMax {
+	if length < ethernetHeader || length > maxFrame || len(s.chain.Readable) >= iovMax {
 		s.counts.dropped.Add(1)
 		return nil
 	}
@@ -54,7 +62,10 @@ func (s *sender) send() error {
 			return nil
 		}
 	}
-	s.iov = cut(s.iov[:0], s.chain.Readable, s.pump.skip)
+	if !s.gather() {
+		s.counts.dropped.Add(1)
+		return nil
+	}
 	err := s.write()
 	switch {
 	case err == nil:
@@ -65,6 +76,25 @@ func (s *sender) send() error {
 		return fileError{err}
 	}
 	return nil
+}
+
+// gather makes iov of the frame in chain, unless it comes from an address that it
+// must not come from. What was checked is a copy, and that is sent: the guest may
+// change its own meanwhile.
+func (s *sender) gather() bool {
+	if len(s.pump.froms) == 0 {
+		s.iov = cut(s.iov[:0], s.chain.Readable, s.pump.skip)
+		return true
+	}
+	s.chain.Read(s.head[:], 0)
+	if from := Address(s.head[headerSize+sourceOffset:]); !slices.Contains(s.pump.froms, from) {
+		if s.foreign.Add(1) == 1 {
+			s.pump.warn(fmt.Errorf("frames from %x, which is not the guest's address, are dropped", from))
+		}
+		return false
+	}
+	s.iov = cut(append(s.iov[:0], s.head[s.pump.skip:]), s.chain.Readable, len(s.head))
+	return true
 }
 
 // write parks while the file takes nothing.

@@ -44,8 +44,8 @@ func (n *neighbourhood) needs(kind string, options ...string) {
 	ip(n.t, "-n", n.peer, "link", "del", "probe")
 }
 
-// TestInterfacesOnAnother has interfaces on top of one that stays with the host,
-// as the CNI plugins of these names make them.
+// TestInterfacesOnAnother has interfaces on top of one that stays with the host;
+// TestCNI has more of them.
 func TestInterfacesOnAnother(t *testing.T) {
 	for _, c := range []struct {
 		kind    string
@@ -53,9 +53,7 @@ func TestInterfacesOnAnother(t *testing.T) {
 		v6      bool
 		refused string
 	}{
-		{kind: "macvlan", options: []string{"mode", "bridge"}, v6: true},
 		{kind: "vlan", options: []string{"id", "7"}, v6: true},
-		{kind: "ipvlan", options: []string{"mode", "l2"}, v6: true},
 		{kind: "ipvlan", options: []string{"mode", "l3"}},
 		{kind: "ipvlan", options: []string{"mode", "l3s"}, refused: "mode l3s"},
 	} {

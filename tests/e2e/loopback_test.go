@@ -81,7 +81,7 @@ func TestLoopbackOfTheNamespace(t *testing.T) {
 	if got, err := i.ask("127.0.0.1:9002", []byte("GET /nothing HTTP/1.0\r\n\r\n")); !strings.Contains(got, "404") || err != nil {
 		t.Errorf("server on the loopback interface only: %q, %v", got, err)
 	}
-	data := bytes.Repeat([]byte("loopback"), megabytes<<17)
+	data := bytes.Repeat([]byte("loopback"), megabytes<<15)
 	want := fmt.Sprintf("%x", md5.Sum(data))
 	for _, address := range []string{"127.0.0.1:9001", "[::1]:9001", guestV4 + ":9001", "[" + guestV6 + "]:9001"} {
 		if got, err := i.ask(address, data); got != want || err != nil {

@@ -25,6 +25,15 @@ func number(t *testing.T, key string, usual int) int {
 	return n
 }
 
+// sameOnBoth skips a test on KVM, which is slow in the lab, where it tests what
+// does not differ from the software machine. MICROVM_LONG has it run on both.
+func sameOnBoth(t *testing.T) {
+	t.Helper()
+	if machine == "kvm" && os.Getenv("MICROVM_LONG") == "" {
+		t.Skip("runs on the software machine, and on both with MICROVM_LONG=1")
+	}
+}
+
 // Containers get along: each has a life of its own, and newSite checks that
 // nothing of any is left. MICROVM_PARALLEL says how many there are.
 func TestManyAtOnce(t *testing.T) {

@@ -125,6 +125,7 @@ func (n *neighbourhood) untouched() {
 
 // TestSpoofing has the guest send from a MAC that is not its interface's.
 func TestSpoofing(t *testing.T) {
+	sameOnBoth(t)
 	n := newNeighbourhood(t)
 	s := newSite(t)
 	admin := func(spec *specs.Spec) {
@@ -146,6 +147,7 @@ func TestSpoofing(t *testing.T) {
 
 // TestNetworkStatistics counts what a ping moves.
 func TestNetworkStatistics(t *testing.T) {
+	sameOnBoth(t)
 	n := newNeighbourhood(t)
 	s := newSite(t)
 	id, _, _ := s.detached(s.bundle(sh("ping -c 5 -s 1000 -W 20 "+peerV4+"; touch /done; while :; do sleep 0.1; done"), n.in))
@@ -306,6 +308,7 @@ func TestHostsNetworkIsUserMode(t *testing.T) {
 // TestNamesOfUserNetwork lets a container without a name server ask that of the
 // user-mode network.
 func TestNamesOfUserNetwork(t *testing.T) {
+	sameOnBoth(t)
 	s := newSite(t)
 	ask := sh(`cat /etc/resolv.conf; nslookup -type=a localhost. >/tmp/answer; grep -q -e NXDOMAIN -e "^Name:" /tmp/answer || cat /tmp/answer`)
 	const named = "nameserver 192.168.127.1\n"

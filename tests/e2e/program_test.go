@@ -17,6 +17,8 @@ const programName = "e2e-program"
 // programs do what their arguments say.
 var programs = map[string]func(args []string) error{
 	"sums": func(args []string) error { return serveSums(args[0]) },
+	"echo": serveEcho,
+	"ask":  askEcho,
 }
 
 func runProgram(args []string) (code int) {

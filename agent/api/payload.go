@@ -42,14 +42,23 @@ func ContainerSpec(a *anypb.Any) (*specs.Spec, error) {
 	return &spec, nil
 }
 
+// ExecProcess is a process to run in a container: containerd's, and where.
+type ExecProcess struct {
+	specs.Process
+	// Cgroup is that of the process, as a path from the container's own; "/" is
+	// the latter, and so is "", unless the kernel wants it free of processes:
+	// then that of the container's first process.
+	Cgroup string `json:"microvmCgroup,omitempty"`
+}
+
 // NewProcessSpec packs a process for ExecProcessRequest.
-func NewProcessSpec(p *specs.Process) (*anypb.Any, error) {
+func NewProcessSpec(p *ExecProcess) (*anypb.Any, error) {
 	return pack(processType, p)
 }
 
-// ProcessSpec is the inverse of [NewProcessSpec].
-func ProcessSpec(a *anypb.Any) (*specs.Process, error) {
-	return unpack[specs.Process](processType, a)
+// ProcessSpec is the inverse of [NewProcessSpec]; it also takes containerd's.
+func ProcessSpec(a *anypb.Any) (*ExecProcess, error) {
+	return unpack[ExecProcess](processType, a)
 }
 
 // NewResources packs limits for UpdateTaskRequest.

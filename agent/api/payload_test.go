@@ -10,11 +10,12 @@ import (
 
 func TestPayloads(t *testing.T) {
 	p := &specs.Process{Args: []string{"a", "b"}, Cwd: "/", Terminal: true}
-	a, err := NewProcessSpec(p)
+	x := &ExecProcess{Process: *p, Cgroup: "/below"}
+	a, err := NewProcessSpec(x)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := ProcessSpec(a); err != nil || !reflect.DeepEqual(got, p) {
+	if got, err := ProcessSpec(a); err != nil || !reflect.DeepEqual(got, x) {
 		t.Errorf("process: got %v, %v", got, err)
 	}
 	spec := &specs.Spec{Version: "1.3.0", Process: p, Root: &specs.Root{Path: ExportsDir + "/root"}}

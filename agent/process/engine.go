@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/microvm/microvm/agent/api"
 )
 
 // Engine runs containers. All its methods may be called concurrently; the
@@ -145,7 +147,7 @@ func (e *Engine) Create(ctx context.Context, id, bundle string, spec *specs.Spec
 }
 
 // Exec adds a process to a running container, to be run by Start.
-func (e *Engine) Exec(ctx context.Context, id, execID string, spec *specs.Process, stdio Stdio) error {
+func (e *Engine) Exec(ctx context.Context, id, execID string, spec *api.ExecProcess, stdio Stdio) error {
 	c, err := e.container(id)
 	if err != nil {
 		return err
@@ -153,7 +155,7 @@ func (e *Engine) Exec(ctx context.Context, id, execID string, spec *specs.Proces
 	if execID == "" {
 		return fail(ErrInvalid, "exec id must not be empty")
 	}
-	if err := checkProcess(spec); err != nil {
+	if err := checkProcess(&spec.Process); err != nil {
 		return err
 	}
 	if err := c.requireRunning(); err != nil {
@@ -166,8 +168,9 @@ func (e *Engine) Exec(ctx context.Context, id, execID string, spec *specs.Proces
 	if err != nil {
 		return err
 	}
-	p, err := newProcess(execID, spec, stdio, pipes)
+	p, err := newProcess(execID, &spec.Process, stdio, pipes)
 	if err == nil {
+		p.setCgroup(spec.Cgroup)
 		err = c.add(p)
 	}
 	if err != nil {

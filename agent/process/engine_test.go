@@ -153,7 +153,7 @@ func (w *world) start(id, execID string) {
 
 func (w *world) exec(id, execID string, spec *specs.Process, stdio Stdio) {
 	w.t.Helper()
-	if err := w.Exec(w.t.Context(), id, execID, spec, stdio); err != nil {
+	if err := w.Exec(w.t.Context(), id, execID, &api.ExecProcess{Process: *spec}, stdio); err != nil {
 		w.t.Fatalf("exec %s %s: %v", id, execID, err)
 	}
 }
@@ -472,7 +472,7 @@ func TestStates(t *testing.T) {
 	if st, _ := w.State("c", ""); st.Status != api.Status_PAUSED {
 		t.Errorf("paused: %v", st.Status)
 	}
-	if err := w.Exec(t.Context(), "c", "e", process1("true"), Stdio{}); !errors.Is(err, ErrState) {
+	if err := w.Exec(t.Context(), "c", "e", &api.ExecProcess{Process: *process1("true")}, Stdio{}); !errors.Is(err, ErrState) {
 		t.Errorf("exec while paused: %v", err)
 	}
 	if err := w.Resume("c"); err != nil {

@@ -68,6 +68,13 @@ func newProcess(execID string, spec *specs.Process, stdio Stdio, pipes *plumbing
 	return p, nil
 }
 
+// setCgroup chooses a cgroup below the container's; "" leaves it at that.
+func (p *process) setCgroup(path string) {
+	if path != "" {
+		p.lib.SubCgroupPaths = map[string]string{"": path}
+	}
+}
+
 // begin goes from one of the phases of from to the phase to.
 func (p *process) begin(verb string, to phase, from ...phase) error {
 	p.mu.Lock()

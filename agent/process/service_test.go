@@ -45,7 +45,7 @@ func TestService(t *testing.T) {
 	must(nil, err)
 	must(s.Create(ctx, &api.CreateTaskRequest{Id: "c", Bundle: "/b", Options: options}))
 	must(s.Start(ctx, &api.StartRequest{Id: "c"}))
-	process, err := api.NewProcessSpec(process1("sh", "-c", "exit 9"))
+	process, err := api.NewProcessSpec(&api.ExecProcess{Process: *process1("sh", "-c", "exit 9")})
 	must(nil, err)
 	must(s.Exec(ctx, &api.ExecProcessRequest{Id: "c", ExecId: "e", Spec: process}))
 	must(s.Start(ctx, &api.StartRequest{Id: "c", ExecId: "e"}))
@@ -103,7 +103,7 @@ func TestMany(t *testing.T) {
 	for i := range n {
 		go func() {
 			id := string(rune('a' + i))
-			err := w.Exec(context.Background(), "c", id, process1("sh", "-c", "exit 5"), Stdio{})
+			err := w.Exec(context.Background(), "c", id, &api.ExecProcess{Process: *process1("sh", "-c", "exit 5")}, Stdio{})
 			if err == nil {
 				_, err = w.Start("c", id)
 			}

@@ -34,7 +34,7 @@ func execCommand() *cli.Command {
 			&cli.BoolFlag{Name: "no-new-privs", Usage: "set the no new privileges value for the process"},
 			&cli.StringSliceFlag{Name: "cap", Aliases: []string{"c"}, Usage: "add a capability to the bounding set for the process"},
 			&cli.BoolFlag{Name: "ignore-paused", Usage: "wait for a paused container to be resumed"},
-			&cli.StringSliceFlag{Name: "cgroup", Usage: "refused: a container has one cgroup in its guest"},
+			&cli.StringSliceFlag{Name: "cgroup", Usage: "run the process in an existing cgroup below the container's"},
 			&cli.IntFlag{Name: "preserve-fds", Usage: "only 0: descriptors cannot be passed into a machine"},
 		},
 		Before:       arguments(1, -1),
@@ -57,8 +57,9 @@ func execute(c *cli.Context) (code int, err error) {
 	if err := refuseDescriptors(c); err != nil {
 		return -1, err
 	}
-	if c.IsSet("cgroup") {
-		return -1, errors.New("--cgroup: a container has one cgroup in its guest, sub-cgroups cannot be chosen")
+	cgroup, err := subCgroup(c.StringSlice("cgroup"))
+	if err != nil {
+		return -1, err
 	}
 	e, err := newEngine(c)
 	if err != nil {
@@ -74,12 +75,23 @@ func execute(c *cli.Context) (code int, err error) {
 	}
 	r := container.ExecRequest{
 		ID: name, Process: p, ConsoleSocket: c.String("console-socket"), PIDFile: c.String("pid-file"),
-		PidfdSocket: c.String("pidfd-socket"), IgnorePaused: c.Bool("ignore-paused"),
+		PidfdSocket: c.String("pidfd-socket"), Cgroup: cgroup, IgnorePaused: c.Bool("ignore-paused"),
 	}
 	if c.Bool("detach") {
 		return 0, e.ExecDetached(c.Context, r)
 	}
 	return e.Exec(c.Context, r)
+}
+
+// subCgroup is the cgroup to run in. A guest has cgroup v2, and so one at most.
+func subCgroup(paths []string) (string, error) {
+	switch {
+	case len(paths) == 0:
+		return "", nil
+	case len(paths) > 1 || strings.Contains(paths[0], ":"):
+		return "", fmt.Errorf("--cgroup %q: the guest has cgroup v2, name one path without a controller", paths)
+	}
+	return paths[0], nil
 }
 
 // execProcess is the process to run: that of --process, or the container's own

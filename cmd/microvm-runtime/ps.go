@@ -5,18 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/urfave/cli/v2"
 
 	"github.com/microvm/microvm/agent/api"
+	"github.com/microvm/microvm/runtime/bundle"
+	"github.com/microvm/microvm/runtime/container"
 )
 
 func psCommand() *cli.Command {
 	return &cli.Command{
 		Name:         "ps",
 		Usage:        "ps displays the processes running inside a container",
-		ArgsUsage:    "<container-id> [-ef]",
+		ArgsUsage:    "<container-id> [ps options]",
 		Flags:        []cli.Flag{&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Value: "table", Usage: formatUsage}},
 		Before:       arguments(1, -1),
 		OnUsageError: badFlag,
@@ -29,20 +33,43 @@ func ps(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if o := c.Args().Tail(); len(o) > 1 || len(o) == 1 && o[0] != "-ef" {
-		return fmt.Errorf("ps options %q: only -ef is there, the processes are in the guest", o)
-	}
 	all, err := reader(c).Processes(c.Context, name)
 	if err != nil {
 		return err
 	}
-	switch c.String("format") {
+	switch options := c.Args().Tail(); c.String("format") {
 	case "table":
+		if len(options) > 0 && !slices.Equal(options, []string{"-ef"}) {
+			return runPS(c, name, options)
+		}
 		return writeProcesses(c.App.Writer, all, time.Now())
 	case "json":
 		return writePIDs(c, name)
 	}
 	return errors.New("invalid format option")
+}
+
+// runPS lets the container's own ps answer: that of the host can't see the
+// processes, and one that can would have to be in every guest.
+func runPS(c *cli.Context, name string, options []string) error {
+	e, err := newEngine(c)
+	if err != nil {
+		return err
+	}
+	dir, err := e.Bundle(name)
+	if err != nil {
+		return err
+	}
+	p, err := bundle.LoadContainerProcess(dir)
+	if err != nil {
+		return err
+	}
+	p.Args, p.Terminal, p.User = append([]string{"ps"}, options...), false, specs.User{}
+	code, err := e.Exec(c.Context, container.ExecRequest{ID: name, Process: p})
+	if err != nil {
+		return fmt.Errorf("ps options %q are for the container's own ps: %w", options, err)
+	}
+	return exitWith(code)
 }
 
 // writePIDs prints the pids of the host that stand for the container, for tools

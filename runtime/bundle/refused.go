@@ -46,7 +46,7 @@ func linux(set func(*specs.Linux) bool) func(*specs.Spec) bool {
 // mountTypes besides bind mounts; all are mounted by the guest's kernel.
 var mountTypes = []string{
 	"tmpfs", "proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2", overlayType,
-	"ramfs", "devtmpfs", "hugetlbfs", "bpf", "securityfs", "binfmt_misc", "fuse", "ext2", "ext4", "erofs",
+	"ramfs", "devtmpfs", "hugetlbfs", "bpf", "securityfs", "binfmt_misc", "fuse", "nfs", "nfs4", "ext2", "ext4", "erofs",
 }
 
 func refusedMounts(mounts []specs.Mount) error {

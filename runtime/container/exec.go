@@ -24,6 +24,8 @@ import (
 type ExecRequest struct {
 	ID      string
 	Process *specs.Process
+	// Cgroup to run in, from the container's own on, or "" for that.
+	Cgroup string
 	// These are as for a container.
 	ConsoleSocket, PIDFile, PidfdSocket string
 	// IgnorePaused waits for a paused container to be resumed.
@@ -123,7 +125,7 @@ const pausePoll = 100 * time.Millisecond
 
 // startExec makes and starts the process with its streams in p.io.
 func (e *Engine) startExec(ctx context.Context, p *process, r ExecRequest, foreground bool) error {
-	spec, err := api.NewProcessSpec(bundle.GuestProcess(r.Process))
+	spec, err := api.NewProcessSpec(&api.ExecProcess{Process: *bundle.GuestProcess(r.Process), Cgroup: r.Cgroup})
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,8 @@ func (t *task) addExec(ctx context.Context, r *api.ExecProcessRequest) error {
 		return status.Error(codes.InvalidArgument, err.Error())
 	}
 	spec.Terminal = r.GetTerminal()
-	packed, err := api.NewProcessSpec(bundle.GuestProcess(spec))
+	spec.Process = *bundle.GuestProcess(&spec.Process)
+	packed, err := api.NewProcessSpec(spec)
 	if err != nil {
 		return err
 	}

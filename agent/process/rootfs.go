@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -18,7 +19,7 @@ import (
 type rootfs string
 
 // mountRoot mounts the spec's root in dir under the name id, and makes the spec
-// say so.
+// say so, also where mounts bind something in the root.
 func mountRoot(dir, id string, spec *specs.Spec) (rootfs, error) {
 	if spec.Root == nil || spec.Root.Path == "" {
 		return "", fail(ErrInvalid, "root must be specified")
@@ -30,6 +31,12 @@ func mountRoot(dir, id string, spec *specs.Spec) (rootfs, error) {
 	if err := unix.Mount(spec.Root.Path, target, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		os.Remove(target)
 		return "", fmt.Errorf("mount root file system %s: %w", spec.Root.Path, err)
+	}
+	for i := range spec.Mounts {
+		m := &spec.Mounts[i]
+		if rest, ok := strings.CutPrefix(m.Source, spec.Root.Path+"/"); ok {
+			m.Source = target + "/" + rest
+		}
 	}
 	spec.Root.Path = target
 	return rootfs(target), nil

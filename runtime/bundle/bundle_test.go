@@ -71,7 +71,7 @@ func TestMistakesNameTheField(t *testing.T) {
 		"root.path: invalid rootfs: stat":       func(s *specs.Spec) { s.Root.Path = "nothing" },
 		"config.json is not a directory":        func(s *specs.Spec) { s.Root.Path = "config.json" },
 		`mounts[7].destination: must not be em`: add(specs.Mount{Type: "tmpfs"}),
-		`mounts[7].type: /x: a file system of`:  add(specs.Mount{Destination: "/x", Type: "nfs"}),
+		`mounts[7].type: /x: a file system of`:  add(specs.Mount{Destination: "/x", Type: "cifs"}),
 		"mounts[7].source: /x: a bind mount":    add(specs.Mount{Destination: "/x", Type: "bind"}),
 		"mounts[7].source: /x: /dev/sda is on":  add(specs.Mount{Destination: "/x", Type: "ext4", Source: "/dev/sda"}),
 		`duplicated ns "pid"`: func(s *specs.Spec) {
@@ -157,7 +157,7 @@ func TestSplitMounts(t *testing.T) {
 		s.Mounts = append(s.Mounts,
 			specs.Mount{Destination: "/vol", Type: "bind", Source: host, Options: []string{"rbind", "rw"}},
 			specs.Mount{Destination: "/etc/file", Source: host + "/config.json", Options: []string{"bind", "rw", "ro"}},
-			specs.Mount{Destination: "/rel", Type: "none", Source: "rootfs", Options: []string{"rbind"}})
+			specs.Mount{Destination: "/rel", Type: "none", Source: "rootfs", Options: []string{"rbind", "rslave"}})
 	})
 	before, _ := json.Marshal(b.Spec)
 	plan, err := b.Split("the-id", os.Stat)
@@ -165,8 +165,8 @@ func TestSplitMounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	if want := []Export{
-		{"rootfs", b.Dir + "/rootfs", false, true}, {"mount7", host, false, true},
-		{"mount8", host + "/config.json", true, false}, {"mount9", b.Dir + "/rootfs", false, true},
+		{Name: "rootfs", Path: b.Dir + "/rootfs", Submounts: true}, {Name: "mount7", Path: host, Submounts: true},
+		{Name: "mount8", Path: host + "/config.json", ReadOnly: true}, {Name: "mount9", Path: b.Dir + "/rootfs", Submounts: true, Follow: true},
 	}; !slices.Equal(plan.Exports, want) {
 		t.Errorf("exports %+v", plan.Exports)
 	}

@@ -21,7 +21,11 @@ func (p *Plan) splitMounts(b *Bundle, stat Stat) (files map[string]bool, err err
 	for i := range p.Guest.Mounts {
 		m := &p.Guest.Mounts[i]
 		field := "source"
+		m.Destination = inRoot(b, m.Destination)
 		switch {
+		case IsBind(*m) && p.bindsMounted(b, i):
+			m.Source = guestPath(RootExport) + inRoot(b, b.path(m.Source))
+			p.dropData(m)
 		case IsBind(*m):
 			files[m.Destination], err = p.splitBind(b, i, m, stat)
 		case m.Type == overlayType:
@@ -33,6 +37,29 @@ func (p *Plan) splitMounts(b *Bundle, stat Stat) (files map[string]bool, err err
 		}
 	}
 	return files, nil
+}
+
+// inRoot is path without the root file system's before it, if it begins so.
+func inRoot(b *Bundle, path string) string {
+	if rest, ok := strings.CutPrefix(path, b.Rootfs()+"/"); ok {
+		return "/" + rest
+	}
+	return path
+}
+
+// bindsMounted tells whether mount i binds something in the container's own
+// root, as the mounts before it have made it: only the guest has that.
+func (p *Plan) bindsMounted(b *Bundle, i int) bool {
+	source := inRoot(b, b.path(p.Guest.Mounts[i].Source))
+	return source != b.path(p.Guest.Mounts[i].Source) && slices.ContainsFunc(p.Guest.Mounts[:i], func(m specs.Mount) bool {
+		return below(source, m.Destination) || below(m.Destination, source)
+	})
+}
+
+// below tells whether path is dir or in it.
+func below(path, dir string) bool {
+	dir = strings.TrimSuffix(filepath.Clean(dir), "/")
+	return path == dir || strings.HasPrefix(path, dir+"/")
 }
 
 // splitBind makes m, mount number i, a bind of an export or of what the guest
@@ -54,7 +81,7 @@ func (p *Plan) splitBind(b *Bundle, i int, m *specs.Mount, stat Stat) (file bool
 	if own == "" {
 		e := Export{
 			Name: fmt.Sprintf("mount%d", i), Path: source, ReadOnly: readOnly(m.Options),
-			Submounts: slices.Contains(m.Options, "rbind"),
+			Submounts: slices.Contains(m.Options, "rbind"), Follow: follows(m.Options),
 		}
 		p.Exports = append(p.Exports, e)
 		m.Source, m.Options = guestPath(e.Name), append(optionsOf(source), m.Options...)
@@ -68,6 +95,19 @@ func (p *Plan) splitBind(b *Bundle, i int, m *specs.Mount, stat Stat) (file bool
 		p.notice("mount %s: %s is of the guest's kernel, not of the host's", m.Destination, source)
 	}
 	return !st.IsDir(), nil
+}
+
+// follows tells whether later mounts of the host are to be seen.
+func follows(options []string) (yes bool) {
+	for _, o := range options {
+		switch o {
+		case "slave", "rslave", "shared", "rshared":
+			yes = true
+		case "private", "rprivate", "unbindable", "runbindable":
+			yes = false
+		}
+	}
+	return yes
 }
 
 // dropData leaves out of a bind mount the options that only the file system

@@ -28,7 +28,7 @@ func TestSplitOverlay(t *testing.T) {
 		t.Fatal(err)
 	}
 	if want := []Export{
-		{"mount0-lower0", host + "/low:1", true, false}, {"mount0-lower1", host + "/low2", true, false}, {"mount0-upper", host, false, false},
+		{Name: "mount0-lower0", Path: host + "/low:1", ReadOnly: true}, {Name: "mount0-lower1", Path: host + "/low2", ReadOnly: true}, {Name: "mount0-upper", Path: host},
 	}; !slices.Equal(plan.Exports[1:], want) {
 		t.Errorf("%+v", plan.Exports)
 	}

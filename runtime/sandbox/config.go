@@ -40,6 +40,9 @@ type Export struct {
 	ReadOnly bool
 	// Submounts says that the host's mounts below Path are seen, too.
 	Submounts bool
+	// Follow says that so are those which the host makes or ends later, as in a
+	// slave of the host's mount.
+	Follow bool
 }
 
 // NIC is a network device of the guest.

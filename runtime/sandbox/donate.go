@@ -74,12 +74,17 @@ func (d *donation) openExports(exports []Export) error {
 	return nil
 }
 
-// open opens e, without the mounts below it by a copy of the mount that it is
-// in: the copy is attached nowhere and ends with its descriptor. Who may not
-// mount can't copy either, and gets the submounts.
+// open opens e by a copy of the mounts that it shows, if they are not to follow
+// the host's: the copy is attached nowhere and ends with its descriptor, and the
+// host can unmount the original. Who may not mount can't copy either, and gets
+// the originals.
 func (e *Export) open() (*os.File, error) {
-	if !e.Submounts {
-		fd, err := unix.OpenTree(unix.AT_FDCWD, e.Path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if !e.Follow {
+		flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
+		if e.Submounts {
+			flags |= unix.AT_RECURSIVE
+		}
+		fd, err := unix.OpenTree(unix.AT_FDCWD, e.Path, flags)
 		if err == nil {
 			return os.NewFile(uintptr(fd), e.Path), nil
 		}

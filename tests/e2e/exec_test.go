@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +36,39 @@ func TestExec(t *testing.T) {
 	process := specs.Process{Args: []string{"/bin/sh", "-c", "echo from file $(pwd)"}, Cwd: "/var", Env: []string{"PATH=/bin"}}
 	if o := s.command("exec", "--process", processFile(t, process), id).run(); o.code != 0 || o.stdout != "from file /var\n" {
 		t.Errorf("--process: %v", o)
+	}
+}
+
+// TestExecInASubCgroup has a container divide its cgroup, which then can't have
+// processes itself.
+func TestExecInASubCgroup(t *testing.T) {
+	s := newSite(t)
+	id, _, _ := s.detached(s.bundle(sh("sleep 1000; true"), func(spec *specs.Spec) {
+		for i := range spec.Mounts {
+			if m := &spec.Mounts[i]; m.Destination == "/sys/fs/cgroup" {
+				m.Options = []string{"nosuid", "noexec", "nodev"}
+			}
+		}
+	}))
+	s.waitStatus(id, "running")
+	s.command("exec", id, "sh", "-ec", `cd /sys/fs/cgroup; mkdir init other; echo 1 > init/cgroup.procs
+		for p in $(cat cgroup.procs); do echo $p > init/cgroup.procs || :; done; echo +memory > cgroup.subtree_control`).mustRun()
+	for _, c := range []struct {
+		flags  []string
+		stdout string
+		stderr string
+	}{
+		{nil, "0::/init\n", ""},
+		{[]string{"--cgroup", "other"}, "0::/other\n", ""},
+		{[]string{"--cgroup", "/"}, "", "resource busy"},
+		{[]string{"--cgroup", "missing"}, "", "no such file or directory"},
+		{[]string{"--cgroup", ".."}, "", "bad sub cgroup path"},
+		{[]string{"--cgroup", "memory:other"}, "", "cgroup v2"},
+	} {
+		o := s.command(slices.Concat([]string{"exec"}, c.flags, []string{id, "cat", "/proc/self/cgroup"})...).run()
+		if o.stdout != c.stdout || !strings.Contains(o.stderr, c.stderr) || (o.code == 0) != (c.stderr == "") {
+			t.Errorf("%v: %v", c.flags, o)
+		}
 	}
 }
 

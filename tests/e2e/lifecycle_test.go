@@ -141,6 +141,12 @@ func TestListAndPs(t *testing.T) {
 	if err := json.Unmarshal([]byte(s.command("ps", "--format", "json", id).mustRun()), &pids); err != nil || len(pids) < 1 {
 		t.Errorf("ps --format json: %v %v", pids, err)
 	}
+	if out := s.command("ps", id, "-o", "comm,args").mustRun(); !strings.HasPrefix(out, "COMMAND") || !strings.Contains(out, "sleep 1000") {
+		t.Errorf("ps with options: %s", out)
+	}
+	if o := s.command("ps", id, "--no-such-option").run(); o.code == 0 || !strings.Contains(o.stderr, "no-such-option") {
+		t.Errorf("ps with a wrong option: %v", o)
+	}
 }
 
 func TestFeaturesIsJSON(t *testing.T) {

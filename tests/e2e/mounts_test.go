@@ -47,6 +47,47 @@ func bind(source, destination string, options ...string) specs.Mount {
 	return specs.Mount{Type: "bind", Source: source, Destination: destination, Options: append([]string{"rbind"}, options...)}
 }
 
+// TestVolumesAndTheHostsMounts unmounts what a container has as a volume, and
+// mounts something below others.
+func TestVolumesAndTheHostsMounts(t *testing.T) {
+	s := newSite(t)
+	dirs := map[string]string{}
+	for _, name := range []string{"ended", "private", "slave"} {
+		dirs[name] = t.TempDir()
+		if err := os.Mkdir(filepath.Join(dirs[name], "sub"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.Mount("tmpfs", dirs["ended"], "tmpfs", 0, "size=3m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(dirs["ended"], unix.MNT_DETACH) })
+	if err := os.WriteFile(filepath.Join(dirs["ended"], "file"), []byte("still here"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	id, _, _ := s.detached(s.bundle(sh("sleep 1000; true"), func(spec *specs.Spec) {
+		spec.Mounts = append(spec.Mounts, bind(dirs["ended"], "/ended"), bind(dirs["private"], "/private"), bind(dirs["slave"], "/slave", "rslave"))
+	}))
+	s.waitStatus(id, "running")
+	if err := unix.Unmount(dirs["ended"], 0); err != nil {
+		t.Errorf("the container keeps the host from unmounting its volume: %v", err)
+	}
+	for _, name := range []string{"private", "slave"} {
+		sub := filepath.Join(dirs[name], "sub")
+		mountTmpfs(t, sub, 0)
+		if err := os.WriteFile(filepath.Join(sub, "late"), []byte("late"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o := s.command("exec", id, "sh", "-c", "cat /ended/file; echo; find /private /slave -name late").run()
+	if want := "still here\n/slave/sub/late\n"; o.stdout != want {
+		t.Errorf("want %q, %v", want, o)
+	}
+	if o := s.command("delete", "--force", id).run(); o.code != 0 { // the slave keeps its mount busy
+		t.Error(o)
+	}
+}
+
 const mountsScript = `
 check() { what=$1; shift; "$@" && echo "ok $what" || echo "FAILED $what"; }
 not() { ! "$@" 2>/dev/null; }
@@ -55,6 +96,7 @@ has() { case $(options $1) in *$2*) ;; *) options $1; false ;; esac; }
 check tmpcopyup grep -q root: /etc/passwd
 check file-on-nothing grep -q text /new/deep/file
 check through-symlink grep -q text /mnt/x/dir/file
+check mounted-source grep -q text /again/x/file
 check below-a-mount grep -q text /t/inner/dir/file
 check read-only not touch /ro/x
 check recursively-read-only has /rro ro,
@@ -137,6 +179,7 @@ func TestMountsOfAllKinds(t *testing.T) {
 			bind("/sys/fs/cgroup", "/sys/fs/cgroup", "ro"), bind(host+"/shm", "/dev/shm"),
 			one, bind(host+"/dir", "/rbind"), mapped, bind(host+"/strict", "/strict"), bind(host+"/strict", "/lax", "exec"),
 			bind(host, "mnt/relative"), bind(host, "/twice"), bind(host+"/dir", "/twice"),
+			bind(host+"/dir", "/tree/x"), bind("rootfs/tree", "/again"),
 			specs.Mount{Type: "overlay", Source: "overlay", Destination: "/over", Options: []string{
 				"lowerdir=" + host + "/low", "upperdir=" + host + "/over/upper", "workdir=" + host + "/over/work"}},
 		)

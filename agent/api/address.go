@@ -18,7 +18,8 @@ const (
 	PortAgent = 1024
 	// PortStream takes standard streams, see [OpenStream].
 	PortStream = 1025
-	// PortDial takes connections to the containers' network, see [Dial].
+	// PortDial takes connections to the containers' network, see [Dial] and
+	// [ServeNames].
 	PortDial = 1026
 )
 

@@ -24,8 +24,10 @@ var ErrRefused = errors.New("refused in the guest")
 // Dial has the agent connect conn, a fresh connection to [PortDial], to a TCP
 // address of the containers' own network namespace. Afterwards conn carries
 // what that connection does, in both directions, each with its end.
-func Dial(conn io.ReadWriter, to netip.AddrPort) error {
-	if _, err := io.WriteString(conn, dialVerb+to.String()+"\n"); err != nil {
+func Dial(conn io.ReadWriter, to netip.AddrPort) error { return ask(conn, dialVerb, to) }
+
+func ask(conn io.ReadWriter, verb string, to netip.AddrPort) error {
+	if _, err := io.WriteString(conn, verb+to.String()+"\n"); err != nil {
 		return fmt.Errorf("dial %s in the guest: %w", to, err)
 	}
 	line, err := readLine(conn, maxDialLine)
@@ -41,21 +43,22 @@ func Dial(conn io.ReadWriter, to netip.AddrPort) error {
 	return nil
 }
 
-// ReadDial is the agent's side of [Dial] up to the answer.
-func ReadDial(r io.Reader) (netip.AddrPort, error) {
+// ReadDial is the agent's side of [Dial] and [ServeNames] up to the answer.
+func ReadDial(r io.Reader) (to netip.AddrPort, names bool, err error) {
 	line, err := readLine(r, maxDialLine)
 	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("read address to dial: %w", err)
+		return to, false, fmt.Errorf("read address to dial: %w", err)
 	}
 	text, ok := strings.CutPrefix(line, dialVerb)
 	if !ok {
-		return netip.AddrPort{}, fmt.Errorf("read address to dial: unexpected line %q", line)
+		if text, names = strings.CutPrefix(line, namesVerb); !names {
+			return to, false, fmt.Errorf("read address to dial: unexpected line %q", line)
+		}
 	}
-	to, err := netip.ParseAddrPort(text)
-	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("read address to dial: %w", err)
+	if to, err = netip.ParseAddrPort(text); err != nil {
+		return to, names, fmt.Errorf("read address to dial: %w", err)
 	}
-	return to, nil
+	return to, names, nil
 }
 
 // AnswerDial is the agent's answer: that it is connected, or why it is not.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -15,8 +16,8 @@ func TestDial(t *testing.T) {
 		to := netip.MustParseAddrPort("[::1]:80")
 		done := make(chan error)
 		go func() {
-			got, err := ReadDial(agent)
-			if err == nil && got != to {
+			got, names, err := ReadDial(agent)
+			if err == nil && (got != to || names) {
 				err = errors.New("not the address: " + got.String())
 			}
 			done <- errors.Join(err, AnswerDial(agent, cause))
@@ -47,6 +48,21 @@ func FuzzDialAnswer(f *testing.F) {
 		}
 		if err == nil && rest.Len() != len(text)-len("OK\n") {
 			t.Error("bytes of the stream were taken")
+		}
+	})
+}
+
+func FuzzNameMessage(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 1, 1, 0, 2, 'h', 'i'})
+	f.Add([]byte{0, 0, 0, 1, 0, 0xff, 0xff})
+	f.Fuzz(func(t *testing.T, p []byte) {
+		var m, again NameMessage
+		if m.Read(bytes.NewReader(p)) != nil {
+			return
+		}
+		var out bytes.Buffer
+		if err := errors.Join(m.Write(&out), again.Read(&out)); err != nil || m.ID != again.ID || m.Stream != again.Stream || !bytes.Equal(m.Message, again.Message) {
+			t.Errorf("%+v, %+v: %v", m, again, err)
 		}
 	})
 }

@@ -26,8 +26,8 @@ type Stream interface {
 const dialTimeout = 10 * time.Second
 
 // Serve takes the connections of l, which must be Streams, until l is closed,
-// and connects each to where it says in the containers' network, see
-// [api.Dial].
+// and connects each to where it says in the containers' network, or to who asks
+// for names there, see [api.Dial] and [api.ServeNames].
 func (n *Network) Serve(l net.Listener) error {
 	for {
 		c, err := l.Accept()
@@ -45,8 +45,12 @@ func (n *Network) Serve(l net.Listener) error {
 func (n *Network) relay(host Stream) {
 	defer host.Close()
 	host.SetDeadline(time.Now().Add(dialTimeout))
-	to, err := api.ReadDial(host)
+	to, names, err := api.ReadDial(host)
 	if err != nil {
+		return
+	}
+	if names {
+		n.relayNames(host, to)
 		return
 	}
 	c, err := n.dial(to)

@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -307,4 +308,74 @@ func count(t *testing.T, n *Network) (routes, rules int) {
 		t.Error(err)
 	}
 	return routes, rules
+}
+
+// TestNames asks over both protocols, and answers as the host.
+func TestNames(t *testing.T) {
+	inGuest(t, 1, func(n *Network) {
+		host, err := net.Listen("unix", filepath.Join(t.TempDir(), "host"))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer host.Close()
+		go n.Serve(host)
+		c, err := net.Dial("unix", host.Addr().String())
+		at := netip.MustParseAddrPort("127.0.0.11:53")
+		if err == nil {
+			err = api.ServeNames(c, at)
+		}
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		go func() { // the host answers with what it is asked
+			for {
+				var m api.NameMessage
+				if m.Read(c) != nil {
+					return
+				}
+				m.Message = append([]byte(fmt.Sprint(m.Stream, " ")), m.Message...)
+				m.Write(c)
+			}
+		}()
+		for _, a := range []struct{ protocol, question, answer string }{
+			{"udp", "who", "false who"}, {"tcp", "\x00\x03who", "\x00\x08true who"},
+		} {
+			var got string
+			err := n.containers.do(func() error {
+				q, err := net.Dial(a.protocol, at.String())
+				if err != nil {
+					return err
+				}
+				defer q.Close()
+				q.SetDeadline(time.Now().Add(10 * time.Second))
+				io.WriteString(q, a.question)
+				p := make([]byte, len(a.answer))
+				_, err = io.ReadFull(q, p)
+				got = string(p)
+				return err
+			})
+			if err != nil || got != a.answer {
+				t.Errorf("%s: %q, %v", a.protocol, got, err)
+			}
+		}
+		c.Close()
+		for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+			err := n.containers.do(func() error {
+				l, err := net.ListenPacket("udp", at.String())
+				if err == nil {
+					l.Close()
+				}
+				return err
+			})
+			if err == nil {
+				return
+			}
+			if time.Now().After(end) {
+				t.Errorf("after the host has hung up: %v", err)
+				return
+			}
+		}
+	})
 }

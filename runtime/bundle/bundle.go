@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -122,6 +123,17 @@ func (b *Bundle) Namespace(kind specs.LinuxNamespaceType) *specs.LinuxNamespace 
 		}
 	}
 	return nil
+}
+
+// BindSource is the path on the host of what is bound to a place in the
+// container, or empty if that is no bind mount's.
+func (b *Bundle) BindSource(destination string) string {
+	for _, m := range slices.Backward(b.Spec.Mounts) {
+		if IsBind(m) && filepath.Clean(m.Destination) == destination {
+			return b.path(m.Source)
+		}
+	}
+	return ""
 }
 
 // path resolves p against the bundle.

@@ -1,10 +1,12 @@
 package container
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +18,7 @@ import (
 	"github.com/microvm/microvm/agent/api"
 	"github.com/microvm/microvm/runtime/anchor"
 	"github.com/microvm/microvm/runtime/bundle"
+	"github.com/microvm/microvm/runtime/network"
 )
 
 const resolvConf = "/etc/resolv.conf"
@@ -73,6 +76,46 @@ func namesServer(root *os.File) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	isServer := func(line string) bool { return strings.HasPrefix(line, "nameserver") }
-	return slices.ContainsFunc(strings.Split(string(text), "\n"), isServer), nil
+	return len(servers(string(text))) > 0, nil
+}
+
+// servers are what the text of a resolv.conf(5) names, also what is no address.
+func servers(text string) (all []string) {
+	for line := range strings.Lines(text) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "nameserver" {
+			all = append(all, f[1])
+		}
+	}
+	return all
+}
+
+// dockersNames is where docker serves names in the container's network namespace.
+var dockersNames = netip.MustParseAddr("127.0.0.11")
+
+// bringNames brings name servers on loopback addresses to the guest: of a
+// namespace docker's only, for a container may have one of its own.
+func (n *Network) bringNames(ctx context.Context, g networkGuest) {
+	if n.resolv == "" {
+		return
+	}
+	text, err := os.ReadFile(n.resolv)
+	if err != nil {
+		n.log.WithError(err).Debug("the container's name servers are not known")
+		return
+	}
+	for _, s := range servers(string(text)) {
+		at, err := netip.ParseAddr(s)
+		if err != nil || !at.IsLoopback() || n.user == nil && at != dockersNames {
+			continue
+		}
+		names := &network.Names{Server: netip.AddrPortFrom(at, 53), Open: g.serveNames, Log: n.log}
+		if n.user == nil {
+			names.In = n.namespace.In
+		}
+		if err := names.Start(ctx); err != nil {
+			n.log.WithError(err).Warn("the guest will not find names")
+			continue
+		}
+		n.names = append(n.names, names)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/netip"
@@ -17,6 +18,7 @@ import (
 	"github.com/microvm/microvm/agent/api"
 	"github.com/microvm/microvm/netns"
 	"github.com/microvm/microvm/runtime/anchor"
+	"github.com/microvm/microvm/runtime/bundle"
 	"github.com/microvm/microvm/runtime/network"
 	"github.com/microvm/microvm/runtime/sandbox"
 	"github.com/microvm/microvm/runtime/state"
@@ -112,6 +114,7 @@ func (e *Engine) awaitNetwork(ctx context.Context, s *state.State) {
 
 // connect gives the guest what is in the namespace, now and from now on.
 func (s *supervisor) connect(ctx context.Context) error {
+	s.net.UseNames(s.design.bundle)
 	if err := s.net.Connect(ctx, s.vm); err != nil {
 		return s.explain(err)
 	}
@@ -124,6 +127,8 @@ type Network struct {
 	user      *network.User // nil with a namespace
 	namespace *network.Namespace
 	loopback  *network.Loopback // of the namespace, once connected
+	names     []*network.Names  // once connected
+	resolv    string            // the file that names servers to the container, or ""
 	path      string
 	log       *logrus.Entry
 	unfollow  context.CancelFunc // ends the watch over the namespace
@@ -150,6 +155,15 @@ func newLoopbackNetwork(in *netns.Namespace, m *sandbox.Config) *Network {
 	return &Network{namespace: &network.Namespace{In: in, Log: m.Log}, log: m.Log}
 }
 
+// UseNames has Connect bring name servers to the guest that the bundle's
+// /etc/resolv.conf says are on a loopback interface. Engines write that as late
+// as in their hooks.
+func (n *Network) UseNames(b *bundle.Bundle) {
+	if n != nil {
+		n.resolv = b.BindSource(resolvConf)
+	}
+}
+
 // NewUserNetwork gives the machine m, which is not started yet, a device for a
 // user-mode network. Without one it is nil.
 func NewUserNetwork(user *network.User, m *sandbox.Config) *Network {
@@ -168,7 +182,11 @@ func (n *Network) Connect(ctx context.Context, vm *sandbox.VM) error {
 	}
 	g := networkGuest{vm}
 	if n.user != nil {
-		return n.user.Start(ctx, g)
+		if err := n.user.Start(ctx, g); err != nil {
+			return err
+		}
+		n.bringNames(ctx, g)
+		return nil
 	}
 	n.loopback = &network.Loopback{In: n.namespace.In, Dial: g.dial, Log: n.log}
 	if err := n.loopback.Start(); err != nil {
@@ -185,6 +203,7 @@ func (n *Network) Connect(ctx context.Context, vm *sandbox.VM) error {
 		n.log.Infof("network: namespace %s has a loopback interface only, and so has the guest", n.path)
 	}
 	n.log.Debugf("network: %s", network.Summary(found))
+	n.bringNames(ctx, g)
 	for _, o := range found.Others {
 		n.log.Warnf("network: the guest goes without interface %s: %s", o.Name, o.Why)
 	}
@@ -207,6 +226,9 @@ func (n *Network) Close() {
 	n.once.Do(func() {
 		if n.unfollow != nil {
 			n.unfollow()
+		}
+		for _, s := range n.names {
+			s.Close()
 		}
 		if n.user != nil {
 			if err := n.user.Stop(); err != nil {
@@ -239,12 +261,21 @@ func (g networkGuest) SetNetwork(ctx context.Context, n *api.Network) error {
 
 // dial connects to an address in the guest.
 func (g networkGuest) dial(ctx context.Context, to netip.AddrPort) (*net.UnixConn, error) {
+	return g.open(ctx, to, api.Dial)
+}
+
+// serveNames has the guest ask for names over the connection.
+func (g networkGuest) serveNames(ctx context.Context, at netip.AddrPort) (*net.UnixConn, error) {
+	return g.open(ctx, at, api.ServeNames)
+}
+
+func (g networkGuest) open(ctx context.Context, at netip.AddrPort, greet func(io.ReadWriter, netip.AddrPort) error) (*net.UnixConn, error) {
 	c, err := sandbox.Dial(ctx, g.Socket(), api.PortDial)
 	if err != nil {
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { c.Close() })
-	err = api.Dial(c, to)
+	err = greet(c, at)
 	if !stop() || err != nil {
 		c.Close()
 		return nil, errors.Join(err, ctx.Err())

@@ -21,6 +21,7 @@ func (s *Service) enter(ctx context.Context, t *task) (err error) {
 		err = t.machine.vm.Boot(ctx)
 	}
 	if err == nil {
+		t.machine.net.UseNames(t.blueprint.Bundle)
 		err = t.machine.net.Connect(ctx, t.machine.vm)
 	}
 	if err != nil {

@@ -335,6 +335,41 @@ func TestNamesOfUserNetwork(t *testing.T) {
 	}
 }
 
+// TestNamesOfLoopback asks a name server on the host's loopback interface, as
+// systemd-resolved is one.
+func TestNamesOfLoopback(t *testing.T) {
+	sameOnBoth(t)
+	const server = "127.0.0.77"
+	c, err := net.ListenPacket("udp", server+":53")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	go func() {
+		p := make([]byte, 512)
+		for {
+			n, from, err := c.ReadFrom(p)
+			if err != nil {
+				return
+			}
+			p[2], p[3] = p[2]|0x80, 5 // an answer: refused (RFC 1035, section 4.1.1)
+			c.WriteTo(p[:n], from)
+		}
+	}()
+	s := newSite(t)
+	file := filepath.Join(t.TempDir(), "resolv.conf")
+	if err := os.WriteFile(file, []byte("nameserver "+server+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	bound := func(spec *specs.Spec) {
+		spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/etc/resolv.conf", Type: "bind", Source: file, Options: []string{"bind", "ro"}})
+	}
+	o := s.runBundle(s.bundle(sh("nslookup -type=a anything.example. 2>&1"), inHosts, bound))
+	if !strings.Contains(o.stdout, "REFUSED") {
+		t.Errorf("%v", o)
+	}
+}
+
 func TestPublishedPorts(t *testing.T) {
 	s := newSite(t)
 	port := freePort(t)

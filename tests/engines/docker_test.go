@@ -109,4 +109,18 @@ func testDockerNetwork(t *testing.T, e *engine) {
 	e.command(t, "network", "disconnect", "second", "web").Output()
 	command.Eventually(t, "the second network is gone", func() bool { return !strings.Contains(shows(), "eth1") })
 	e.command(t, "rm", "--force", "web").Output()
+	testDockerNames(t, e)
+}
+
+// testDockerNames finds a container by its name, which docker serves on the
+// loopback interface in networks that users make.
+func testDockerNames(t *testing.T, e *engine) {
+	e.command(t, "run", "--detach", "--network", "second", "--ip", "10.91.0.8", "--name", "server", image, "sleep", "1000").Output()
+	for _, question := range []string{"nslookup -type=a server", "wget -q -O - http://server:81/ 2>&1"} {
+		o := e.command(t, "run", "--rm", "--network", "second", image, "sh", "-c", "cat /etc/resolv.conf; "+question).Run()
+		if !strings.Contains(o.Stdout, "127.0.0.11") || !strings.Contains(o.Stdout, "10.91.0.8") {
+			t.Errorf("%s: %v", question, o)
+		}
+	}
+	e.command(t, "rm", "--force", "server").Output()
 }

@@ -63,6 +63,7 @@ func commands() []*cli.Command {
 		createCommand(), deleteCommand(), execCommand(), killCommand(), listCommand(), pauseCommand(), psCommand(), resumeCommand(), runCommand(),
 		specCommand(), startCommand(), stateCommand(), featuresCommand(), checkCommand(), monitorCommand(),
 		updateCommand(), eventsCommand(), checkpointCommand(), restoreCommand(),
+		installCommand(), uninstallCommand(), manifestCommand(),
 	}
 	for _, c := range all {
 		c.HideHelpCommand = true // a container may be called "help"

@@ -9,8 +9,12 @@ import (
 	"strings"
 )
 
-// LibDir is where an installation keeps the guest's files.
-const LibDir = "/usr/local/lib/microvm"
+// LibDir is where an installation keeps the guest's files, and libFromBin where
+// one elsewhere does, seen from its programs.
+const (
+	LibDir     = "/usr/local/lib/microvm"
+	libFromBin = "../lib/microvm"
+)
 
 // Names of the parts.
 const (
@@ -51,9 +55,12 @@ func (a Artifacts) Missing(machine string) error {
 }
 
 // Locate finds the files: where c says, else in exeDir, the directory of the
-// running program, else in LibDir. QEMU is also searched for in $PATH.
+// running program, else in the lib directory beside that, else in LibDir. QEMU is also searched for in $PATH.
 func (c Config) Locate(exeDir string) Artifacts {
-	dirs := []string{exeDir, LibDir}
+	dirs := []string{exeDir, filepath.Join(exeDir, libFromBin)}
+	if dirs[1] != LibDir {
+		dirs = append(dirs, LibDir)
+	}
 	a := Artifacts{
 		Kernel:    find("guest kernel", "kernel", c.Kernel, kernelName, dirs, `run "make kernel"`),
 		Initramfs: find("guest initramfs", "initramfs", c.Initramfs, initramfsName, dirs, `run "make initramfs"`),

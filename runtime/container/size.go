@@ -83,3 +83,9 @@ func guestMemory(limit uint64) uint64 {
 func mostOf(machine uint64) uint64 {
 	return (machine - min(machine, guestBase<<20)) / (guestShare + 1) * guestShare
 }
+
+// Overhead is what the machine of a container or pod with a limit of so many MiB
+// takes of the host beyond that limit, in MiB. kind is the machine's.
+func Overhead(kind string, limit uint64) uint64 {
+	return machineMemory(kind, guestMemory(limit<<20)<<20)>>20 - limit
+}

@@ -67,6 +67,15 @@ const networkList = `{
 
 // newDaemon starts the containerd in bin with storage in dir and the image.
 func newDaemon(bin, dir string) (*daemon, error) {
+	d, err := makeDaemon(bin, dir, configuration)
+	if err != nil {
+		return nil, err
+	}
+	return d, d.begin()
+}
+
+// makeDaemon prepares one that begin starts, with the text as its configuration.
+func makeDaemon(bin, dir, text string) (*daemon, error) {
 	out, err := exec.Command(filepath.Join(bin, "containerd"), "--version").Output()
 	if err != nil {
 		return nil, fmt.Errorf("find containerd in %s: %w", bin, err)
@@ -81,13 +90,18 @@ func newDaemon(bin, dir string) (*daemon, error) {
 	}
 	fill := strings.NewReplacer("DIR", dir, "IMAGE", image)
 	for name, text := range map[string]string{
-		"config.toml": configuration, "cni/pods.conflist": networkList, "microvm.toml": fmt.Sprintf("machine = %q\n", machine),
+		"config.toml": text, "cni/pods.conflist": networkList, "microvm.toml": fmt.Sprintf("machine = %q\n", machine),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(fill.Replace(text)), 0o600); err != nil {
 			return nil, err
 		}
 	}
-	err = d.start()
+	return d, nil
+}
+
+// begin is the first start.
+func (d *daemon) begin() error {
+	err := d.start()
 	for _, ns := range []string{namespace, podNamespace} {
 		if err == nil {
 			err = d.importImage(ns)
@@ -95,9 +109,8 @@ func newDaemon(bin, dir string) (*daemon, error) {
 	}
 	if err != nil {
 		d.stop()
-		return nil, err
 	}
-	return d, nil
+	return err
 }
 
 func (d *daemon) importImage(namespace string) error {

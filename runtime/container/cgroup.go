@@ -112,7 +112,7 @@ func (s *supervisor) blameHost(err error) error {
 	if s.cgroup == nil || !errors.Is(err, sandbox.ErrMachine) || !s.cgroup.OOMKilled() {
 		return err
 	}
-	return fmt.Errorf("%s: %w", outOfMemory(s.cgroup), err)
+	return fmt.Errorf("%s: %w", HostOutOfMemory(s.cgroup), err)
 }
 
 // blameHost does so with the end of a container's monitor.
@@ -122,13 +122,13 @@ func (e *Engine) blameHost(id string, err error) error {
 		return err
 	}
 	if c, oerr := cgroup.Open(*s.Cgroup); oerr == nil && c.OOMKilled() {
-		return fmt.Errorf("%s: %w", outOfMemory(c), err)
+		return fmt.Errorf("%s: %w", HostOutOfMemory(c), err)
 	}
 	return err
 }
 
-// outOfMemory says why the host's kernel killed something in c, and what to do.
-func outOfMemory(c *cgroup.Cgroup) string {
+// HostOutOfMemory says why the host's kernel killed something in c, and what to do.
+func HostOutOfMemory(c *cgroup.Cgroup) string {
 	raise := "raise the limit of the cgroups around it"
 	if limit := c.MemoryLimit(); limit != 0 {
 		raise = fmt.Sprintf("raise its limit of %d bytes", limit)

@@ -62,7 +62,11 @@ func writeBundle(dir string, r request) error {
 	if err != nil {
 		return fmt.Errorf("write bundle: %w", err)
 	}
-	if err := os.WriteFile(file, data, 0o600); err != nil {
+	// A part of it would be taken for a client's.
+	if err = os.WriteFile(file+".new", data, 0o600); err == nil {
+		err = os.Rename(file+".new", file)
+	}
+	if err != nil {
 		return fmt.Errorf("write bundle: %w", err)
 	}
 	return nil

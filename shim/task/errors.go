@@ -43,7 +43,11 @@ func (m *machine) explain(err error) error {
 	}
 	select {
 	case <-m.vm.Done():
-		return status.Error(codes.FailedPrecondition, fmt.Sprintf("the machine is gone: %v", m.vm.End()))
+		text := fmt.Sprintf("the machine is gone: %v", m.vm.End())
+		if why := m.starvation(); why != "" {
+			text = why + ": " + text
+		}
+		return status.Error(codes.FailedPrecondition, text)
 	case <-time.After(grace):
 		return asStatus(err)
 	}

@@ -29,9 +29,10 @@ type machine struct {
 	dir    string // the bundle with its record
 	net    *container.Network
 
-	mu     sync.Mutex
-	cgroup *cgroup.Cgroup // nil without one
-	ending bool           // its end is wished for
+	mu      sync.Mutex
+	cgroup  *cgroup.Cgroup // nil without one
+	ending  bool           // its end is wished for
+	starved string         // why the host's kernel killed it, if it did for want of memory
 }
 
 func (m *machine) pid() uint32 { return uint32(m.vm.PID()) }
@@ -160,7 +161,24 @@ func (m *machine) over() bool {
 func (m *machine) expect() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.noteStarvation()
 	m.ending = true
+}
+
+// starvation says why the host's kernel killed the machine for want of memory,
+// "" if it did not. The machine has ended.
+func (m *machine) starvation() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.noteStarvation()
+	return m.starved
+}
+
+// noteStarvation has to be called before the cgroup goes. m.mu is held.
+func (m *machine) noteStarvation() {
+	if m.cgroup != nil && m.starved == "" && !m.ending && m.cgroup.OOMKilled() {
+		m.starved = container.HostOutOfMemory(m.cgroup)
+	}
 }
 
 // report logs why p went down with the machine, unless that was wished for.

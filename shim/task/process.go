@@ -68,6 +68,7 @@ func (s *Service) watch(t *task, p *process) {
 	code, at := uint32(exitLost), time.Now()
 	if err != nil {
 		t.machine.report(t.machine.explain(err), p)
+		s.tellStarvation(t, p)
 	} else {
 		code = r.GetExitStatus() & 0xff // a guest can say anything
 		s.noteOOM(t, p, code)
@@ -76,6 +77,14 @@ func (s *Service) watch(t *task, p *process) {
 		s.sweep(ctx, t)
 	}
 	s.end(t, p, code, at)
+}
+
+// tellStarvation says of a container whose machine the host's kernel killed for
+// want of memory that it was out of memory.
+func (s *Service) tellStarvation(t *task, p *process) {
+	if p.exec == "" && t.machine.starvation() != "" {
+		s.events.Send(runtime.TaskOOMEventTopic, &events.TaskOOM{ContainerID: t.id})
+	}
 }
 
 // end records the process's end and tells containerd, after its start.

@@ -69,8 +69,13 @@ func (k *eventSink) String() string {
 // what it finds on standard input.
 func startBare(t *testing.T, input func(id, dir string) []byte) *bare {
 	t.Helper()
+	return startBareIn(t, t.TempDir(), input)
+}
+
+// startBareIn does so with the bundle below root.
+func startBareIn(t *testing.T, root string, input func(id, dir string) []byte) *bare {
+	t.Helper()
 	before := inventory.Take(t, t.TempDir())
-	root := t.TempDir()
 	b := &bare{t: t, id: newID(t), events: &eventSink{}}
 	b.dir = filepath.Join(root, b.id)
 	if err := os.MkdirAll(b.dir, 0o700); err != nil {
@@ -455,4 +460,55 @@ func TestDeletedSandbox(t *testing.T) {
 	if _, err := os.Stat(strings.TrimPrefix(b.address, "unix://")); !os.IsNotExist(err) {
 		t.Errorf("the shim's socket is left: %v", err)
 	}
+}
+
+// TestFullDisk fails with the reason, leaves nothing, and works when there is
+// room.
+func TestFullDisk(t *testing.T) {
+	ctx := t.Context()
+	root := t.TempDir()
+	if err := unix.Mount("tmpfs", root, "tmpfs", 0, "size=128k"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(root, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	b := startBareIn(t, root, bootstrap(t))
+	filler := filepath.Join(root, "filler")
+	fill := func() {
+		t.Helper()
+		f, err := os.Create(filler)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		for err == nil {
+			_, err = f.Write(make([]byte, 512))
+		}
+	}
+	full := func(what string, err error) {
+		t.Helper()
+		if err == nil || !strings.Contains(err.Error(), "no space left on device") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	create := &sandboxapi.CreateSandboxRequest{SandboxID: b.id, BundlePath: b.dir}
+	start := &sandboxapi.StartSandboxRequest{SandboxID: b.id}
+	fill()
+	_, err := b.sandbox.CreateSandbox(ctx, create)
+	full("create", err)
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	must(b.sandbox.CreateSandbox(ctx, create))(t)
+	fill()
+	_, err = b.sandbox.StartSandbox(ctx, start)
+	full("start", err)
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	must(b.sandbox.StartSandbox(ctx, start))(t)
+	b.shutdown()
 }

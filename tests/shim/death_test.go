@@ -3,9 +3,13 @@ package shim
 import (
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	apievents "github.com/containerd/containerd/api/events"
 	"golang.org/x/sys/unix"
 
 	"github.com/microvm/microvm/tests/command"
@@ -66,8 +70,16 @@ func TestKilledMachine(t *testing.T) {
 				if len(found) != 1 {
 					t.Fatalf("%s of %s: %v", victim, id, found)
 				}
+				next := s.subscribe()
+				killed := time.Now()
 				if err := unix.Kill(found[0], unix.SIGKILL); err != nil {
 					t.Fatal(err)
+				}
+				if e := expect[*apievents.TaskExit](t, next); e.GetContainerID() != id || e.GetExitStatus() != 137 {
+					t.Errorf("exit: %v", e)
+				}
+				if took := time.Since(killed); took > time.Second {
+					t.Errorf("the exit was told after %v", took)
 				}
 				s.waitStatus(id, "STOPPED")
 				if o := s.exec(id, "--", "true").Run(); o.Code == 0 {
@@ -119,4 +131,78 @@ func TestRestartedDaemon(t *testing.T) {
 		s.waitStatus(id, "STOPPED")
 		s.delete(id, 3)
 	})
+}
+
+// TestStarvedMachine is told as out of memory when it was the host's kernel that
+// killed it for its cgroup's limit.
+func TestStarvedMachine(t *testing.T) {
+	each(t, func(t *testing.T, s *site) {
+		next := s.subscribe()
+		const hungry = "until test -e /tmp/go; do sleep 0.1; done; exec tail /dev/zero"
+		id := s.detached("--", "sh", "-c", hungry)
+		expect[*apievents.TaskCreate](t, next)
+		expect[*apievents.TaskStart](t, next)
+		pid, _ := s.task(id)
+		limitMemory(t, pid, 100<<20)
+		touched := make(chan command.Outcome, 1)
+		go func() { touched <- s.exec(id, "--", "touch", "/tmp/go").Run() }() // it may go down with the machine
+		oom := false
+		for !oom {
+			switch e := next().(type) {
+			case *apievents.TaskOOM:
+				oom = e.GetContainerID() == id
+			case *apievents.TaskExit:
+				if e.GetID() == id {
+					t.Fatal("an exit before the lack of memory was told")
+				}
+			}
+		}
+		<-touched
+		s.waitStatus(id, "STOPPED")
+		s.delete(id, 137)
+		if text := s.log(s.logged); !strings.Contains(text, "the host's kernel killed the machine") {
+			t.Error("the log does not say why")
+		}
+	})
+}
+
+// limitMemory limits the cgroup of a process, which has to have room for what it
+// takes now.
+func limitMemory(t *testing.T, pid int, more uint64) {
+	t.Helper()
+	dir := memoryCgroup(t, pid)
+	for usage, limit := range map[string]string{"memory.usage_in_bytes": "memory.limit_in_bytes", "memory.current": "memory.max"} {
+		data, err := os.ReadFile(filepath.Join(dir, usage))
+		if err != nil {
+			continue // the other version
+		}
+		used, err := strconv.ParseUint(strings.TrimSpace(string(data)), 10, 64)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, limit), []byte(strconv.FormatUint(used+more, 10)), 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	t.Fatalf("%s has no memory controller", dir)
+}
+
+func memoryCgroup(t *testing.T, pid int) string {
+	t.Helper()
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	unified := ""
+	for line := range strings.Lines(string(data)) {
+		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if slices.Contains(strings.Split(f[1], ","), "memory") {
+			return "/sys/fs/cgroup/memory" + f[2]
+		}
+		if f[0] == "0" {
+			unified = "/sys/fs/cgroup" + f[2]
+		}
+	}
+	return unified
 }

@@ -32,10 +32,10 @@ func NewClient(conn net.Conn, onClose func()) *Client {
 	return &Client{Task: NewTaskClient(rpc), Machine: NewMachineClient(rpc), rpc: rpc}
 }
 
-// Hello waits until the agent is ready and gives it seed and hostname; either
-// may be empty.
-func (c *Client) Hello(ctx context.Context, hostname string, seed []byte) (*HelloResponse, error) {
-	resp, err := c.Machine.Hello(ctx, &HelloRequest{Version: Version, Hostname: hostname, Entropy: seed})
+// Hello waits until the agent is ready and gives it seed, hostname and settings
+// of IPC; each may be empty.
+func (c *Client) Hello(ctx context.Context, hostname string, seed []byte, sysctls map[string]string) (*HelloResponse, error) {
+	resp, err := c.Machine.Hello(ctx, &HelloRequest{Version: Version, Hostname: hostname, Entropy: seed, Sysctls: sysctls})
 	if err != nil {
 		return nil, fmt.Errorf("greet agent: %w", err)
 	}

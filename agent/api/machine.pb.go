@@ -31,7 +31,10 @@ type HelloRequest struct {
 	// Random bytes for the guest's pool, credited in full; up to 512.
 	Entropy []byte `protobuf:"bytes,3,opt,name=entropy,proto3" json:"entropy,omitempty"`
 	// The guest's own host name; empty leaves it alone.
-	Hostname      string `protobuf:"bytes,4,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	Hostname string `protobuf:"bytes,4,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	// Settings of the guest's own IPC namespace, by the names of sysctl(8) with
+	// dots; others are refused.
+	Sysctls       map[string]string `protobuf:"bytes,5,rep,name=sysctls,proto3" json:"sysctls,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -92,6 +95,13 @@ func (x *HelloRequest) GetHostname() string {
 		return x.Hostname
 	}
 	return ""
+}
+
+func (x *HelloRequest) GetSysctls() map[string]string {
+	if x != nil {
+		return x.Sysctls
+	}
+	return nil
 }
 
 type HelloResponse struct {
@@ -576,6 +586,105 @@ func (x *WarningsResponse) GetLines() []string {
 	return nil
 }
 
+type OutOfMemoryRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The container.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// How many kills are known.
+	Known         uint64 `protobuf:"varint,2,opt,name=known,proto3" json:"known,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OutOfMemoryRequest) Reset() {
+	*x = OutOfMemoryRequest{}
+	mi := &file_machine_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OutOfMemoryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OutOfMemoryRequest) ProtoMessage() {}
+
+func (x *OutOfMemoryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_machine_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OutOfMemoryRequest.ProtoReflect.Descriptor instead.
+func (*OutOfMemoryRequest) Descriptor() ([]byte, []int) {
+	return file_machine_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *OutOfMemoryRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *OutOfMemoryRequest) GetKnown() uint64 {
+	if x != nil {
+		return x.Known
+	}
+	return 0
+}
+
+type OutOfMemoryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many there were in all.
+	Kills         uint64 `protobuf:"varint,1,opt,name=kills,proto3" json:"kills,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OutOfMemoryResponse) Reset() {
+	*x = OutOfMemoryResponse{}
+	mi := &file_machine_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OutOfMemoryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OutOfMemoryResponse) ProtoMessage() {}
+
+func (x *OutOfMemoryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_machine_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OutOfMemoryResponse.ProtoReflect.Descriptor instead.
+func (*OutOfMemoryResponse) Descriptor() ([]byte, []int) {
+	return file_machine_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *OutOfMemoryResponse) GetKills() uint64 {
+	if x != nil {
+		return x.Kills
+	}
+	return 0
+}
+
 type ShutdownRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -584,7 +693,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_machine_proto_msgTypes[10]
+	mi := &file_machine_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -596,7 +705,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_machine_proto_msgTypes[10]
+	mi := &file_machine_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -609,7 +718,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_machine_proto_rawDescGZIP(), []int{10}
+	return file_machine_proto_rawDescGZIP(), []int{12}
 }
 
 type ShutdownResponse struct {
@@ -620,7 +729,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_machine_proto_msgTypes[11]
+	mi := &file_machine_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -632,7 +741,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_machine_proto_msgTypes[11]
+	mi := &file_machine_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -645,7 +754,7 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_machine_proto_rawDescGZIP(), []int{11}
+	return file_machine_proto_rawDescGZIP(), []int{13}
 }
 
 // ContainerOptions goes into CreateTaskRequest.options.
@@ -659,7 +768,7 @@ type ContainerOptions struct {
 
 func (x *ContainerOptions) Reset() {
 	*x = ContainerOptions{}
-	mi := &file_machine_proto_msgTypes[12]
+	mi := &file_machine_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -671,7 +780,7 @@ func (x *ContainerOptions) String() string {
 func (*ContainerOptions) ProtoMessage() {}
 
 func (x *ContainerOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_machine_proto_msgTypes[12]
+	mi := &file_machine_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -684,7 +793,7 @@ func (x *ContainerOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerOptions.ProtoReflect.Descriptor instead.
 func (*ContainerOptions) Descriptor() ([]byte, []int) {
-	return file_machine_proto_rawDescGZIP(), []int{12}
+	return file_machine_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ContainerOptions) GetSpec() []byte {
@@ -698,13 +807,17 @@ var File_machine_proto protoreflect.FileDescriptor
 
 const file_machine_proto_rawDesc = "" +
 	"\n" +
-	"\rmachine.proto\x12\x10microvm.agent.v1\"}\n" +
+	"\rmachine.proto\x12\x10microvm.agent.v1\"\x80\x02\n" +
 	"\fHelloRequest\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x1d\n" +
 	"\n" +
 	"unix_nanos\x18\x02 \x01(\x03R\tunixNanos\x12\x18\n" +
 	"\aentropy\x18\x03 \x01(\fR\aentropy\x12\x1a\n" +
-	"\bhostname\x18\x04 \x01(\tR\bhostname\"\xa8\x01\n" +
+	"\bhostname\x18\x04 \x01(\tR\bhostname\x12E\n" +
+	"\asysctls\x18\x05 \x03(\v2+.microvm.agent.v1.HelloRequest.SysctlsEntryR\asysctls\x1a:\n" +
+	"\fSysctlsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa8\x01\n" +
 	"\rHelloResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12%\n" +
 	"\x0ekernel_release\x18\x02 \x01(\tR\rkernelRelease\x12/\n" +
@@ -731,16 +844,22 @@ const file_machine_proto_rawDesc = "" +
 	"\x0fNetworkResponse\"\x11\n" +
 	"\x0fWarningsRequest\"(\n" +
 	"\x10WarningsResponse\x12\x14\n" +
-	"\x05lines\x18\x01 \x03(\tR\x05lines\"\x11\n" +
+	"\x05lines\x18\x01 \x03(\tR\x05lines\":\n" +
+	"\x12OutOfMemoryRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
+	"\x05known\x18\x02 \x01(\x04R\x05known\"+\n" +
+	"\x13OutOfMemoryResponse\x12\x14\n" +
+	"\x05kills\x18\x01 \x01(\x04R\x05kills\"\x11\n" +
 	"\x0fShutdownRequest\"\x12\n" +
 	"\x10ShutdownResponse\"&\n" +
 	"\x10ContainerOptions\x12\x12\n" +
-	"\x04spec\x18\x01 \x01(\fR\x04spec2\x9f\x03\n" +
+	"\x04spec\x18\x01 \x01(\fR\x04spec2\xfb\x03\n" +
 	"\aMachine\x12H\n" +
 	"\x05Hello\x12\x1e.microvm.agent.v1.HelloRequest\x1a\x1f.microvm.agent.v1.HelloResponse\x12T\n" +
 	"\tProcesses\x12\".microvm.agent.v1.ProcessesRequest\x1a#.microvm.agent.v1.ProcessesResponse\x12N\n" +
 	"\aNetwork\x12 .microvm.agent.v1.NetworkRequest\x1a!.microvm.agent.v1.NetworkResponse\x12Q\n" +
-	"\bWarnings\x12!.microvm.agent.v1.WarningsRequest\x1a\".microvm.agent.v1.WarningsResponse\x12Q\n" +
+	"\bWarnings\x12!.microvm.agent.v1.WarningsRequest\x1a\".microvm.agent.v1.WarningsResponse\x12Z\n" +
+	"\vOutOfMemory\x12$.microvm.agent.v1.OutOfMemoryRequest\x1a%.microvm.agent.v1.OutOfMemoryResponse\x12Q\n" +
 	"\bShutdown\x12!.microvm.agent.v1.ShutdownRequest\x1a\".microvm.agent.v1.ShutdownResponseB&Z$github.com/microvm/microvm/agent/apib\x06proto3"
 
 var (
@@ -755,40 +874,46 @@ func file_machine_proto_rawDescGZIP() []byte {
 	return file_machine_proto_rawDescData
 }
 
-var file_machine_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_machine_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_machine_proto_goTypes = []any{
-	(*HelloRequest)(nil),      // 0: microvm.agent.v1.HelloRequest
-	(*HelloResponse)(nil),     // 1: microvm.agent.v1.HelloResponse
-	(*Stage)(nil),             // 2: microvm.agent.v1.Stage
-	(*ProcessesRequest)(nil),  // 3: microvm.agent.v1.ProcessesRequest
-	(*ProcessesResponse)(nil), // 4: microvm.agent.v1.ProcessesResponse
-	(*Process)(nil),           // 5: microvm.agent.v1.Process
-	(*NetworkRequest)(nil),    // 6: microvm.agent.v1.NetworkRequest
-	(*NetworkResponse)(nil),   // 7: microvm.agent.v1.NetworkResponse
-	(*WarningsRequest)(nil),   // 8: microvm.agent.v1.WarningsRequest
-	(*WarningsResponse)(nil),  // 9: microvm.agent.v1.WarningsResponse
-	(*ShutdownRequest)(nil),   // 10: microvm.agent.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),  // 11: microvm.agent.v1.ShutdownResponse
-	(*ContainerOptions)(nil),  // 12: microvm.agent.v1.ContainerOptions
+	(*HelloRequest)(nil),        // 0: microvm.agent.v1.HelloRequest
+	(*HelloResponse)(nil),       // 1: microvm.agent.v1.HelloResponse
+	(*Stage)(nil),               // 2: microvm.agent.v1.Stage
+	(*ProcessesRequest)(nil),    // 3: microvm.agent.v1.ProcessesRequest
+	(*ProcessesResponse)(nil),   // 4: microvm.agent.v1.ProcessesResponse
+	(*Process)(nil),             // 5: microvm.agent.v1.Process
+	(*NetworkRequest)(nil),      // 6: microvm.agent.v1.NetworkRequest
+	(*NetworkResponse)(nil),     // 7: microvm.agent.v1.NetworkResponse
+	(*WarningsRequest)(nil),     // 8: microvm.agent.v1.WarningsRequest
+	(*WarningsResponse)(nil),    // 9: microvm.agent.v1.WarningsResponse
+	(*OutOfMemoryRequest)(nil),  // 10: microvm.agent.v1.OutOfMemoryRequest
+	(*OutOfMemoryResponse)(nil), // 11: microvm.agent.v1.OutOfMemoryResponse
+	(*ShutdownRequest)(nil),     // 12: microvm.agent.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),    // 13: microvm.agent.v1.ShutdownResponse
+	(*ContainerOptions)(nil),    // 14: microvm.agent.v1.ContainerOptions
+	nil,                         // 15: microvm.agent.v1.HelloRequest.SysctlsEntry
 }
 var file_machine_proto_depIdxs = []int32{
-	2,  // 0: microvm.agent.v1.HelloResponse.stages:type_name -> microvm.agent.v1.Stage
-	5,  // 1: microvm.agent.v1.ProcessesResponse.processes:type_name -> microvm.agent.v1.Process
-	0,  // 2: microvm.agent.v1.Machine.Hello:input_type -> microvm.agent.v1.HelloRequest
-	3,  // 3: microvm.agent.v1.Machine.Processes:input_type -> microvm.agent.v1.ProcessesRequest
-	6,  // 4: microvm.agent.v1.Machine.Network:input_type -> microvm.agent.v1.NetworkRequest
-	8,  // 5: microvm.agent.v1.Machine.Warnings:input_type -> microvm.agent.v1.WarningsRequest
-	10, // 6: microvm.agent.v1.Machine.Shutdown:input_type -> microvm.agent.v1.ShutdownRequest
-	1,  // 7: microvm.agent.v1.Machine.Hello:output_type -> microvm.agent.v1.HelloResponse
-	4,  // 8: microvm.agent.v1.Machine.Processes:output_type -> microvm.agent.v1.ProcessesResponse
-	7,  // 9: microvm.agent.v1.Machine.Network:output_type -> microvm.agent.v1.NetworkResponse
-	9,  // 10: microvm.agent.v1.Machine.Warnings:output_type -> microvm.agent.v1.WarningsResponse
-	11, // 11: microvm.agent.v1.Machine.Shutdown:output_type -> microvm.agent.v1.ShutdownResponse
-	7,  // [7:12] is the sub-list for method output_type
-	2,  // [2:7] is the sub-list for method input_type
-	2,  // [2:2] is the sub-list for extension type_name
-	2,  // [2:2] is the sub-list for extension extendee
-	0,  // [0:2] is the sub-list for field type_name
+	15, // 0: microvm.agent.v1.HelloRequest.sysctls:type_name -> microvm.agent.v1.HelloRequest.SysctlsEntry
+	2,  // 1: microvm.agent.v1.HelloResponse.stages:type_name -> microvm.agent.v1.Stage
+	5,  // 2: microvm.agent.v1.ProcessesResponse.processes:type_name -> microvm.agent.v1.Process
+	0,  // 3: microvm.agent.v1.Machine.Hello:input_type -> microvm.agent.v1.HelloRequest
+	3,  // 4: microvm.agent.v1.Machine.Processes:input_type -> microvm.agent.v1.ProcessesRequest
+	6,  // 5: microvm.agent.v1.Machine.Network:input_type -> microvm.agent.v1.NetworkRequest
+	8,  // 6: microvm.agent.v1.Machine.Warnings:input_type -> microvm.agent.v1.WarningsRequest
+	10, // 7: microvm.agent.v1.Machine.OutOfMemory:input_type -> microvm.agent.v1.OutOfMemoryRequest
+	12, // 8: microvm.agent.v1.Machine.Shutdown:input_type -> microvm.agent.v1.ShutdownRequest
+	1,  // 9: microvm.agent.v1.Machine.Hello:output_type -> microvm.agent.v1.HelloResponse
+	4,  // 10: microvm.agent.v1.Machine.Processes:output_type -> microvm.agent.v1.ProcessesResponse
+	7,  // 11: microvm.agent.v1.Machine.Network:output_type -> microvm.agent.v1.NetworkResponse
+	9,  // 12: microvm.agent.v1.Machine.Warnings:output_type -> microvm.agent.v1.WarningsResponse
+	11, // 13: microvm.agent.v1.Machine.OutOfMemory:output_type -> microvm.agent.v1.OutOfMemoryResponse
+	13, // 14: microvm.agent.v1.Machine.Shutdown:output_type -> microvm.agent.v1.ShutdownResponse
+	9,  // [9:15] is the sub-list for method output_type
+	3,  // [3:9] is the sub-list for method input_type
+	3,  // [3:3] is the sub-list for extension type_name
+	3,  // [3:3] is the sub-list for extension extendee
+	0,  // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_machine_proto_init() }
@@ -802,7 +927,7 @@ func file_machine_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_machine_proto_rawDesc), len(file_machine_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

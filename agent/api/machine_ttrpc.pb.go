@@ -12,6 +12,7 @@ type MachineService interface {
 	Processes(context.Context, *ProcessesRequest) (*ProcessesResponse, error)
 	Network(context.Context, *NetworkRequest) (*NetworkResponse, error)
 	Warnings(context.Context, *WarningsRequest) (*WarningsResponse, error)
+	OutOfMemory(context.Context, *OutOfMemoryRequest) (*OutOfMemoryResponse, error)
 	Shutdown(context.Context, *ShutdownRequest) (*ShutdownResponse, error)
 }
 
@@ -45,6 +46,13 @@ func RegisterMachineService(srv *ttrpc.Server, svc MachineService) {
 					return nil, err
 				}
 				return svc.Warnings(ctx, &req)
+			},
+			"OutOfMemory": func(ctx context.Context, unmarshal func(interface{}) error) (interface{}, error) {
+				var req OutOfMemoryRequest
+				if err := unmarshal(&req); err != nil {
+					return nil, err
+				}
+				return svc.OutOfMemory(ctx, &req)
 			},
 			"Shutdown": func(ctx context.Context, unmarshal func(interface{}) error) (interface{}, error) {
 				var req ShutdownRequest
@@ -94,6 +102,14 @@ func (c *machineClient) Network(ctx context.Context, req *NetworkRequest) (*Netw
 func (c *machineClient) Warnings(ctx context.Context, req *WarningsRequest) (*WarningsResponse, error) {
 	var resp WarningsResponse
 	if err := c.client.Call(ctx, "microvm.agent.v1.Machine", "Warnings", req, &resp); err != nil {
+		return nil, err
+	}
+	return &resp, nil
+}
+
+func (c *machineClient) OutOfMemory(ctx context.Context, req *OutOfMemoryRequest) (*OutOfMemoryResponse, error) {
+	var resp OutOfMemoryResponse
+	if err := c.client.Call(ctx, "microvm.agent.v1.Machine", "OutOfMemory", req, &resp); err != nil {
 		return nil, err
 	}
 	return &resp, nil

@@ -3,6 +3,8 @@ package guest
 import (
 	"context"
 	"fmt"
+	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -43,6 +45,8 @@ type Machine struct {
 	List func(id string) ([]*api.Process, error)
 	// SetNetwork answers the call Network.
 	SetNetwork func(context.Context, *api.NetworkRequest) (*api.NetworkResponse, error)
+	// Kills waits as the call OutOfMemory says. Its errors are status errors.
+	Kills func(ctx context.Context, id string, known uint64) (uint64, error)
 	// Log has the warnings for the host.
 	Log *Warnings
 }
@@ -84,6 +88,19 @@ func learn(req *api.HelloRequest) error {
 			return fmt.Errorf("set host name %q: %w", name, err)
 		}
 	}
+	return setSysctls(req.GetSysctls())
+}
+
+// setSysctls sets those of the IPC namespace that the guest starts with.
+func setSysctls(all map[string]string) error {
+	for name, value := range all {
+		if !api.SysctlOfIPC(name) {
+			return fmt.Errorf("set sysctl %q: it is not one of IPC", name)
+		}
+		if err := os.WriteFile("/proc/sys/"+strings.ReplaceAll(name, ".", "/"), []byte(value), 0o644); err != nil {
+			return fmt.Errorf("set sysctl %s to %q: %w", name, value, err)
+		}
+	}
 	return nil
 }
 
@@ -112,6 +129,15 @@ func (m *Machine) Network(ctx context.Context, req *api.NetworkRequest) (*api.Ne
 // Warnings implements [api.MachineService].
 func (m *Machine) Warnings(context.Context, *api.WarningsRequest) (*api.WarningsResponse, error) {
 	return &api.WarningsResponse{Lines: m.Log.Take()}, nil
+}
+
+// OutOfMemory implements [api.MachineService].
+func (m *Machine) OutOfMemory(ctx context.Context, req *api.OutOfMemoryRequest) (*api.OutOfMemoryResponse, error) {
+	kills, err := m.Kills(ctx, req.GetId(), req.GetKnown())
+	if err != nil {
+		return nil, err
+	}
+	return &api.OutOfMemoryResponse{Kills: kills}, nil
 }
 
 // Shutdown implements [api.MachineService]. It ends the machine, and returns

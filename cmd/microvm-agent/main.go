@@ -64,7 +64,7 @@ func run(started time.Duration) error {
 		return fmt.Errorf("make server: %w", err)
 	}
 	api.RegisterTaskService(server, tasks)
-	api.RegisterMachineService(server, &guest.Machine{Timeline: timeline, List: tasks.List, SetNetwork: nics.Set, Log: warnings})
+	api.RegisterMachineService(server, &guest.Machine{Timeline: timeline, List: tasks.List, SetNetwork: nics.Set, Kills: tasks.Kills, Log: warnings})
 	return serve(server, streams, nics, timeline)
 }
 

@@ -147,6 +147,26 @@ func (p *Plan) InheritSysctls(sandbox *Bundle) {
 	p.Guest.Linux.Sysctl = all
 }
 
+// SharedSysctls are the settings of a pod's IPC that the sandbox's configuration
+// has. One that belongs to no namespace of a pod is an error.
+func (b *Bundle) SharedSysctls() (map[string]string, error) {
+	all := map[string]string{}
+	if b.Spec.Linux == nil {
+		return all, nil
+	}
+	for k, v := range b.Spec.Linux.Sysctl {
+		name := strings.ReplaceAll(k, "/", ".")
+		switch {
+		case ofNetwork(name):
+		case api.SysctlOfIPC(name):
+			all[name] = v
+		default:
+			return nil, invalid(fmt.Sprintf("linux.sysctl[%q]", k), "it is not in a namespace of the pod: leave it out")
+		}
+	}
+	return all, nil
+}
+
 // ofNetwork tells whether a sysctl is one of a network namespace.
 func ofNetwork(sysctl string) bool {
 	return strings.HasPrefix(strings.ReplaceAll(sysctl, "/", "."), "net.")

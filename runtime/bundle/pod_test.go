@@ -128,3 +128,15 @@ func TestSysctlsOfThePodsNetwork(t *testing.T) {
 		t.Errorf("%v", p.Guest.Linux.Sysctl)
 	}
 }
+
+func TestSharedSysctls(t *testing.T) {
+	b := &Bundle{Spec: &specs.Spec{Linux: &specs.Linux{Sysctl: map[string]string{"kernel/shmmax": "1", "net.core.somaxconn": "2", "fs.mqueue.msg_max": "3"}}}}
+	got, err := b.SharedSysctls()
+	if want := map[string]string{"kernel.shmmax": "1", "fs.mqueue.msg_max": "3"}; err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%v, %v", got, err)
+	}
+	b.Spec.Linux.Sysctl["kernel.panic"] = "1"
+	if _, err := b.SharedSysctls(); err == nil {
+		t.Error("a setting of the whole machine")
+	}
+}

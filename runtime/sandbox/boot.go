@@ -56,7 +56,7 @@ func (vm *VM) greet(ctx context.Context, client *api.Client) (*api.HelloResponse
 	entropy := make([]byte, entropyBytes)
 	// crypto/rand never fails.
 	_, _ = rand.Read(entropy)
-	resp, err := client.Hello(ctx, vm.config.Hostname, entropy)
+	resp, err := client.Hello(ctx, vm.config.Hostname, entropy, vm.config.Sysctls)
 	if err == nil && vm.config.Machine != control.MachineKVM {
 		err = client.SetClock(ctx)
 	}

@@ -8,6 +8,8 @@ type Config struct {
 	ID string
 	// Hostname of the guest; empty leaves it alone.
 	Hostname string
+	// Sysctls are settings of the guest's own IPC namespace.
+	Sysctls map[string]string
 	// Machine is control.MachineKVM or control.MachineSoftware.
 	Machine string
 	CPUs    int

@@ -75,6 +75,9 @@ func (s *Service) Create(ctx context.Context, r *api.CreateTaskRequest) (*api.Cr
 		IO: &events.TaskIO{Stdin: r.GetStdin(), Stdout: r.GetStdout(), Stderr: r.GetStderr(), Terminal: r.GetTerminal()},
 	})
 	go s.watch(t, t.init)
+	if !t.blueprint.Bundle.IsSandbox() {
+		go s.watchMemory(t)
+	}
 	return &api.CreateTaskResponse{Pid: t.machine.pid()}, nil
 }
 

@@ -23,6 +23,9 @@ func (t *task) prepare() error {
 	if err != nil {
 		return err
 	}
+	if b.Machine.Sysctls, err = b.Bundle.SharedSysctls(); err != nil {
+		return err
+	}
 	b.Machine.Hostname = cmp.Or(b.Bundle.Spec.Hostname, host)
 	return nil
 }

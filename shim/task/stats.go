@@ -2,6 +2,7 @@ package task
 
 import (
 	"context"
+	"time"
 
 	"github.com/containerd/cgroups/v3/cgroup2/stats"
 	"github.com/containerd/containerd/api/events"
@@ -49,12 +50,47 @@ func (s *Service) noteOOM(t *task, p *process, code uint32) {
 	if err != nil {
 		return // a guest that does not say has killed none
 	}
-	kills := m.GetMemoryEvents().GetOomKill()
+	s.noteKills(t, m.GetMemoryEvents().GetOomKill())
+}
+
+// noteKills tells of kills for want of memory that are not known yet.
+func (s *Service) noteKills(t *task, kills uint64) (known uint64) {
 	t.mu.Lock()
-	more := kills > t.oom
-	t.oom = max(t.oom, kills)
-	t.mu.Unlock()
-	if more {
+	defer t.mu.Unlock()
+	if kills > t.oom {
+		t.oom = kills
+		// Whoever notes the same kills next has to come after this.
 		s.events.Send(runtime.TaskOOMEventTopic, &events.TaskOOM{ContainerID: t.id})
+	}
+	return t.oom
+}
+
+// killPause is the least time between two events of a container that is out of
+// memory again and again, or says so.
+const killPause = time.Second
+
+// watchMemory tells containerd when a process of t is killed for want of memory
+// whose end nobody waits for. It ends with t.
+func (s *Service) watchMemory(t *task) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-t.init.done:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	known := uint64(0)
+	for ctx.Err() == nil {
+		r, err := t.machine.vm.Agent().Machine.OutOfMemory(ctx, &api.OutOfMemoryRequest{Id: t.id, Known: known})
+		if err != nil {
+			return // the container is gone, or its machine
+		}
+		known = s.noteKills(t, r.GetKills())
+		select {
+		case <-time.After(killPause):
+		case <-ctx.Done():
+		}
 	}
 }

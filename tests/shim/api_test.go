@@ -176,3 +176,20 @@ func TestMetrics(t *testing.T) {
 		}
 	})
 }
+
+// TestOutOfMemoryOfChild is told while the container goes on.
+func TestOutOfMemoryOfChild(t *testing.T) {
+	each(t, func(t *testing.T, s *site) {
+		next := s.subscribe()
+		id := s.detached("--memory-limit", strconv.Itoa(64<<20), "--", "sh", "-c", "tail /dev/zero; tail /dev/zero; echo done >/tmp/done; sleep 1000; true")
+		expect[*apievents.TaskCreate](t, next)
+		expect[*apievents.TaskStart](t, next)
+		if e := expect[*apievents.TaskOOM](t, next); e.GetContainerID() != id {
+			t.Errorf("out of memory: %v", e)
+		}
+		if _, status := s.task(id); status != "RUNNING" {
+			t.Errorf("status %s", status)
+		}
+		command.Eventually(t, "the children are gone", func() bool { return s.exec(id, "--", "test", "-e", "/tmp/done").Run().Code == 0 })
+	})
+}

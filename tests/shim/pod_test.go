@@ -404,3 +404,22 @@ func TestPodWithoutPause(t *testing.T) {
 		})
 	})
 }
+
+// TestPodSettings are those of the pod's IPC, in all containers that share it.
+func TestPodSettings(t *testing.T) {
+	eachWithPods(t, func(t *testing.T, p pods) {
+		settings := object{"kernel.shmmax": "123456789", "kernel.sem": "100 200 30 40", "fs.mqueue.msg_max": "77"}
+		one := p.pod(object{"sysctls": settings})
+		a := one.container(idle, private(nil))
+		if got := p.in(a, "cat", "/proc/sys/kernel/shmmax", "/proc/sys/kernel/sem", "/proc/sys/fs/mqueue/msg_max"); got != "123456789\n100\t200\t30\t40\n77" {
+			t.Errorf("settings: %q", got)
+		}
+		bad := p.file(object{
+			"metadata": object{"name": "bad", "namespace": "default", "attempt": 1, "uid": "bad"}, "hostname": "bad",
+			"linux": withNamespaces(object{"sysctls": object{"vm.swappiness": "1"}}, object{"network": ofNode}),
+		})
+		if o := p.crictl("runp", "--runtime", p.handler, bad).Run(); o.Code == 0 || !strings.Contains(o.Stderr, "vm.swappiness") {
+			t.Errorf("a setting of the whole machine: %v", o)
+		}
+	})
+}

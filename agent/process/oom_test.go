@@ -7,14 +7,24 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/opencontainers/cgroups"
 )
 
 func TestAwaitKills(t *testing.T) {
+	cgroups.TestMode = true // the files are not in a cgroup
+	defer func() { cgroups.TestMode = false }()
 	dir := t.TempDir()
+	// Each text of a file has the same length: none is seen in part.
 	set := func(name, text string) {
-		t.Helper()
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
+		f, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_WRONLY, 0o644)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer f.Close()
+		if _, err := f.WriteString(text); err != nil {
+			t.Error(err)
 		}
 	}
 	set("memory.events", "oom 3\noom_kill 2\n")
@@ -31,9 +41,7 @@ func TestAwaitKills(t *testing.T) {
 		name, text string
 		kills      uint64
 	}{{"memory.events", "oom 4\noom_kill 3\n", 3}, {"cgroup.events", "populated 0\n", 3}} {
-		time.AfterFunc(50*time.Millisecond, func() {
-			_ = os.WriteFile(filepath.Join(dir, change.name), []byte(change.text), 0o644)
-		})
+		time.AfterFunc(50*time.Millisecond, func() { set(change.name, change.text) })
 		known := uint64(2)
 		if change.name == "cgroup.events" {
 			known = 3

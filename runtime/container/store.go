@@ -21,6 +21,13 @@ func (e *Engine) update(id string, change func(*state.State)) error {
 	return d.Save(s)
 }
 
+// settle waits until nobody works on a container under its lock.
+func (e *Engine) settle(id string) {
+	if d, err := e.Store.Open(id); err == nil {
+		d.Close()
+	}
+}
+
 // locked calls do with a container's state locked, if v is legal for it now.
 func (e *Engine) locked(id string, v verb, do func(*state.Dir, *state.State) error) error {
 	d, err := e.Store.Open(id)

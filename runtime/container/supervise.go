@@ -218,6 +218,8 @@ func (s *supervisor) takeDown(code int, lost error) error {
 	}
 	s.process.io.Close()
 	s.net.Close()
+	// The start of a process that ended at once may still wait for its answer.
+	s.engine.settle(s.request.ID)
 	var err error
 	if lost != nil {
 		err = fmt.Errorf("container lost: %w", s.explain(lost))

@@ -64,6 +64,14 @@ func (c *Command) Run() Outcome {
 	return Outcome{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
 
+// Detached runs a command whose children may outlive it: their output is thrown
+// away. The test ends unless it succeeds.
+func (c *Command) Detached() {
+	c.t.Helper()
+	c.args = append([]string{"sh", "-c", `exec "$@" >/dev/null 2>&1`, "-"}, c.args...)
+	c.Output()
+}
+
 // Output is what the command prints; the test ends unless it succeeds.
 func (c *Command) Output() string {
 	c.t.Helper()

@@ -61,7 +61,7 @@ func newApp() *cli.App {
 func commands() []*cli.Command {
 	all := []*cli.Command{
 		createCommand(), deleteCommand(), execCommand(), killCommand(), listCommand(), pauseCommand(), psCommand(), resumeCommand(), runCommand(),
-		specCommand(), startCommand(), stateCommand(), featuresCommand(), checkCommand(), monitorCommand(),
+		specCommand(), startCommand(), stateCommand(), featuresCommand(), checkCommand(), monitorCommand(), exhaustCommand(),
 		updateCommand(), eventsCommand(), checkpointCommand(), restoreCommand(),
 		installCommand(), uninstallCommand(), manifestCommand(),
 	}

@@ -25,11 +25,12 @@ func (s *supervisor) noteOOM(code int) {
 	if err := s.engine.update(id, func(st *state.State) { st.OOMKilled = true }); err != nil {
 		log.WithError(err).Warn("the lack of memory was not recorded")
 	}
+	s.starved = true
 	tellConmon(s.design.bundle.Dir)
 }
 
 // tellConmon leaves the mark by which podman knows. Its conmon makes it when the
-// host's kernel kills a process for want of memory; this was the guest's.
+// host's kernel kills a process for want of memory, but not the one of tellOOM.
 func tellConmon(bundle string) {
 	parent, err := os.Readlink("/proc/" + strconv.Itoa(os.Getppid()) + "/exe")
 	if err != nil || filepath.Base(parent) != "conmon" {
@@ -37,5 +38,19 @@ func tellConmon(bundle string) {
 	}
 	if f, err := os.OpenFile(filepath.Join(bundle, "oom"), os.O_CREATE|os.O_WRONLY, 0o644); err == nil {
 		f.Close()
+	}
+}
+
+// ExhaustVerb is the verb of the command line that calls [cgroup.Exhaust].
+const ExhaustVerb = "exhaust"
+
+// tellOOM makes what noteOOM has found known to who watches the machine's
+// cgroup, as containerd's shim for runc does for docker. The machine has ended.
+func (s *supervisor) tellOOM() {
+	if !s.starved || s.cgroup == nil {
+		return
+	}
+	if err := s.cgroup.ProvokeOOM(s.engine.Monitor[0], ExhaustVerb); err != nil {
+		s.engine.log(s.request.ID).WithError(err).Debug("docker does not know that the container ran out of memory")
 	}
 }

@@ -31,6 +31,7 @@ type supervisor struct {
 	process *process
 	signals *forwarder
 	net     *Network // nil in the host's network namespace
+	starved bool     // out of memory at its end
 	undo    cleanup  // what exists of the container
 }
 
@@ -228,6 +229,7 @@ func (s *supervisor) takeDown(code int, lost error) error {
 		log.WithError(serr).Error("the guest may not have written everything back")
 	}
 	s.timeline.Mark(sandbox.StageDown)
+	s.tellOOM()
 	s.report()
 	if s.foreground && !s.request.Keep {
 		return err // undo removes the state

@@ -16,6 +16,7 @@ func testEngine(t *testing.T, e *engine) {
 	for name, test := range map[string]func(*testing.T, *engine){
 		"process": testProcess, "limits": testLimits, "files": testFiles, "rights": testRights,
 		"privileged": testPrivileged, "failures": testFailures, "life": testLife, "terminal": testTerminal, "stdin": testStdin,
+		"out of memory": testOutOfMemory,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, e) })
 	}
@@ -26,6 +27,16 @@ func testProcess(t *testing.T, e *engine) {
 	e.container(t, "--rm", "--hostname", "named", "--env", "A=b c", "--workdir", "/var", "--user", "1000:1001", "--group-add", "42",
 		"--oom-score-adj", "100", image, "sh", "-c", script).
 		Wants(7, "1", "named", "b c", "/var", "1000", "1001 42", "100", "2")
+}
+
+func testOutOfMemory(t *testing.T, e *engine) {
+	if o := e.container(t, "--name", "hungry", "--memory", "64m", image, "tail", "/dev/zero").Run(); o.Code != 137 {
+		t.Errorf("%v", o)
+	}
+	command.Eventually(t, "the engine knows why the container ended", func() bool {
+		return strings.TrimSpace(e.command(t, "inspect", "--format", "{{.State.OOMKilled}}", "hungry").Output()) == "true"
+	})
+	e.command(t, "rm", "hungry").Output()
 }
 
 func testLimits(t *testing.T, e *engine) {

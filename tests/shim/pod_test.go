@@ -122,11 +122,17 @@ func (p pods) podWith(linux object) pod {
 // container runs a script in the pod. linux is its Linux configuration.
 func (p pod) container(script string, linux object) (id string) {
 	p.t.Helper()
+	return p.containerWith(script, linux)
+}
+
+// containerWith does so with mounts.
+func (p pod) containerWith(script string, linux object, mounts ...object) (id string) {
+	p.t.Helper()
 	name := newID(p.t)
 	config := p.file(object{
 		"metadata": object{"name": strings.ToLower(name)},
 		"image":    object{"image": image}, "command": []string{"sh", "-c", script},
-		"log_path": name + ".log", "linux": linux,
+		"log_path": name + ".log", "linux": linux, "mounts": mounts,
 	})
 	id = strings.TrimSpace(p.crictl("create", p.id, config, p.config).Output())
 	p.crictl("start", id).Output()

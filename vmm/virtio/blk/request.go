@@ -1,0 +1,170 @@
+package blk
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/vmm/virtio"
+	"github.com/microvm/microvm/vmm/virtio/queue"
+)
+
+// Types of requests (section 5.2.6).
+const (
+	requestIn          = 0  // VIRTIO_BLK_T_IN
+	requestOut         = 1  // VIRTIO_BLK_T_OUT
+	requestFlush       = 4  // VIRTIO_BLK_T_FLUSH
+	requestGetID       = 8  // VIRTIO_BLK_T_GET_ID
+	requestDiscard     = 11 // VIRTIO_BLK_T_DISCARD
+	requestWriteZeroes = 13 // VIRTIO_BLK_T_WRITE_ZEROES
+)
+
+// status is the last byte of an answer (section 5.2.6).
+type status byte
+
+const (
+	statusOK          status = 0 // VIRTIO_BLK_S_OK
+	statusIOErr       status = 1 // VIRTIO_BLK_S_IOERR
+	statusUnsupported status = 2 // VIRTIO_BLK_S_UNSUPP
+)
+
+const (
+	headerSize = 16
+	rangeSize  = 16
+	flagUnmap  = 1 // of a range to write zeroes to
+)
+
+// serve does what c asks and writes the status behind the answer. It returns how
+// many bytes it wrote. Its error means that c is no request at all.
+func (d *Device) serve(c *queue.Chain) (written uint32, err error) {
+	var h [headerSize]byte
+	if c.Read(h[:], 0) < headerSize {
+		return 0, fmt.Errorf("%w: block request with a header of %d bytes", virtio.ErrDevice, c.ReadableLen)
+	}
+	if c.WritableLen == 0 {
+		return 0, fmt.Errorf("%w: block request without room for a status", virtio.ErrDevice)
+	}
+	room := c.WritableLen - 1
+	kind, sector := binary.LittleEndian.Uint32(h[:]), binary.LittleEndian.Uint64(h[8:])
+	n, st := d.do(c, kind, sector, room)
+	c.Write([]byte{byte(st)}, room) // the last byte, wherever the data ends
+	if n == room {
+		n++
+	}
+	return uint32(n), nil
+}
+
+// do returns how much of room it has filled.
+func (d *Device) do(c *queue.Chain, kind uint32, sector uint64, room int) (int, status) {
+	data := c.ReadableLen - headerSize
+	switch kind {
+	case requestIn:
+		return d.transfer(part(c.Writable, 0, room), sector, room, preadv)
+	case requestOut:
+		if d.disk.ReadOnly {
+			return 0, statusIOErr
+		}
+		return d.transfer(part(c.Readable, headerSize, data), sector, data, pwritev)
+	case requestFlush:
+		return 0, result(unix.Fdatasync(int(d.disk.File.Fd())))
+	case requestGetID:
+		var id [serialSize]byte
+		copy(id[:], d.disk.Serial)
+		return c.Write(id[:min(room, serialSize)], 0), statusOK
+	case requestDiscard, requestWriteZeroes:
+		return 0, d.clear(c, kind, data)
+	}
+	return 0, statusUnsupported
+}
+
+// inside tells whether count sectors from sector on are on the disk.
+func (d *Device) inside(sector, count uint64) bool {
+	return sector <= d.sectors && count <= d.sectors-sector
+}
+
+// transfer moves size bytes between bufs and the disk.
+func (d *Device) transfer(bufs [][]byte, sector uint64, size int, move func(fd int, bufs [][]byte, offset int64) (int, error)) (int, status) {
+	if size%sectorSize != 0 || !d.inside(sector, uint64(size)/sectorSize) {
+		return 0, statusIOErr
+	}
+	offset := int64(sector * sectorSize)
+	for done := 0; done < size; {
+		n, err := move(int(d.disk.File.Fd()), part(bufs, done, size-done), offset+int64(done))
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err == nil && n == 0 {
+			err = io.ErrUnexpectedEOF // the file was cut short
+		}
+		if err != nil {
+			return done, statusIOErr
+		}
+		done += n
+	}
+	return size, statusOK
+}
+
+// clear discards the one range of c, or fills it with zeroes.
+func (d *Device) clear(c *queue.Chain, kind uint32, data int) status {
+	if d.disk.ReadOnly {
+		return statusIOErr
+	}
+	if data != rangeSize {
+		return statusUnsupported // max_discard_seg and max_write_zeroes_seg are 1
+	}
+	var r [rangeSize]byte
+	c.Read(r[:], headerSize)
+	sector, count := binary.LittleEndian.Uint64(r[:]), uint64(binary.LittleEndian.Uint32(r[8:]))
+	flags := binary.LittleEndian.Uint32(r[12:])
+	if flags&^flagUnmap != 0 || kind == requestDiscard && flags != 0 {
+		return statusUnsupported
+	}
+	if count > maxRange || !d.inside(sector, count) {
+		return statusIOErr
+	}
+	mode := uint32(unix.FALLOC_FL_KEEP_SIZE | unix.FALLOC_FL_ZERO_RANGE)
+	if kind == requestDiscard || flags&flagUnmap != 0 {
+		mode = unix.FALLOC_FL_KEEP_SIZE | unix.FALLOC_FL_PUNCH_HOLE
+	}
+	if count == 0 {
+		return statusOK
+	}
+	err := unix.Fallocate(int(d.disk.File.Fd()), mode, int64(sector*sectorSize), int64(count*sectorSize))
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return statusUnsupported
+	}
+	return result(err)
+}
+
+func result(err error) status {
+	if err != nil {
+		return statusIOErr
+	}
+	return statusOK
+}
+
+// part cuts size bytes from offset on out of bufs, as far as they go.
+func part(bufs [][]byte, offset, size int) (cut [][]byte) {
+	for _, b := range bufs {
+		if offset >= len(b) {
+			offset -= len(b)
+			continue
+		}
+		b = b[offset:]
+		offset = 0
+		b = b[:min(len(b), size)]
+		if len(b) == 0 {
+			break
+		}
+		cut = append(cut, b)
+		size -= len(b)
+	}
+	return cut
+}
+
+func preadv(fd int, bufs [][]byte, offset int64) (int, error) { return unix.Preadv(fd, bufs, offset) }
+
+func pwritev(fd int, bufs [][]byte, offset int64) (int, error) { return unix.Pwritev(fd, bufs, offset) }

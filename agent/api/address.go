@@ -1,6 +1,9 @@
 package api
 
-import "net"
+import (
+	"fmt"
+	"net"
+)
 
 // Version is the protocol's version. Host and guest compare it in Hello and
 // refuse each other when it differs.
@@ -30,6 +33,9 @@ const (
 	// ExportsDir is where the agent mounts it; a container's root path and
 	// the sources of its bind mounts lie below.
 	ExportsDir = "/run/microvm/exports"
+	// DisksDir has no files: a source below it in a container's mounts stands
+	// for the disk whose serial is its name.
+	DisksDir = "/run/microvm/disks"
 	// NetworkNamespace is where the agent pins the containers' network
 	// namespace, if the machine has network devices.
 	NetworkNamespace = "/run/microvm/network"
@@ -38,6 +44,10 @@ const (
 	// AgentPath is the agent's program, the only file of the initramfs.
 	AgentPath = "/init"
 )
+
+// DeviceSerial is the serial of a disk that is the host's block device with these
+// numbers. Where a container's configuration has them, it means that disk.
+func DeviceSerial(major, minor int64) string { return fmt.Sprintf("b%d:%d", major, minor) }
 
 // PauseArgument makes the agent's program one that does nothing, for containers
 // without a program of their own.

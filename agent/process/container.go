@@ -53,6 +53,9 @@ func (e *Engine) build(c *container, spec *specs.Spec, stdio Stdio, pipes *plumb
 	if c.root, err = mountRoot(e.roots, c.id, spec); err != nil {
 		return err
 	}
+	if err := useDisks(spec); err != nil {
+		return err
+	}
 	adopt := e.joinNetwork(spec)
 	config, err := newConfig(c.id, c.bundle, spec)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/microvm/microvm/rootfs/export"
 	"github.com/microvm/microvm/vmm"
 	"github.com/microvm/microvm/vmm/control"
+	"github.com/microvm/microvm/vmm/virtio/blk"
 	"github.com/microvm/microvm/vmm/virtio/console"
 	"github.com/microvm/microvm/vmm/virtio/fs"
 	virtionet "github.com/microvm/microvm/vmm/virtio/net"
@@ -28,6 +29,7 @@ type devices struct {
 	vsock    *vsock.Device
 	listener *net.UnixListener
 	nics     []*virtionet.Device
+	disks    []*blk.Device
 	rng      *rng.Device
 	console  *console.Device
 }
@@ -35,7 +37,7 @@ type devices struct {
 // newDevices makes the devices on the descriptors that c names.
 func newDevices(c *control.Config, ring *vmm.Console, log *logrus.Entry) (*devices, error) {
 	d := &devices{rng: rng.New(), console: console.New(ring)}
-	for _, build := range []func(*control.Config, *logrus.Entry) error{d.openExports, d.openVsock, d.makeNICs} {
+	for _, build := range []func(*control.Config, *logrus.Entry) error{d.openExports, d.openVsock, d.makeNICs, d.openDisks} {
 		if err := build(c, log); err != nil {
 			return nil, err
 		}

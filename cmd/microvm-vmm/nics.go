@@ -42,6 +42,9 @@ func (d *devices) guestDevices() []virtio.Device {
 	for _, n := range d.nics {
 		all = append(all, n)
 	}
+	for _, disk := range d.disks {
+		all = append(all, disk)
+	}
 	return all
 }
 

@@ -73,7 +73,6 @@ func TestMistakesNameTheField(t *testing.T) {
 		`mounts[7].destination: must not be em`: add(specs.Mount{Type: "tmpfs"}),
 		`mounts[7].type: /x: a file system of`:  add(specs.Mount{Destination: "/x", Type: "cifs"}),
 		"mounts[7].source: /x: a bind mount":    add(specs.Mount{Destination: "/x", Type: "bind"}),
-		"mounts[7].source: /x: /dev/sda is on":  add(specs.Mount{Destination: "/x", Type: "ext4", Source: "/dev/sda"}),
 		`duplicated ns "pid"`: func(s *specs.Spec) {
 			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: "pid"})
 		},

@@ -2,10 +2,15 @@ package bundle
 
 import (
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/agent/api"
 )
 
 // guestDevices are the character devices that exist in every guest, by major
@@ -57,8 +62,9 @@ func onHost(d specs.LinuxDevice, stat Stat) bool {
 	return err == nil
 }
 
-// splitDevices refuses devices of the host that the guest does not have, and
-// leaves them out of a privileged container. A node for a device that the host
+// splitDevices makes block devices of the host disks of the guest, refuses other
+// devices that the guest does not have, and leaves both out of a privileged
+// container. A node for a device that the host
 // has not either is made in the guest: it is as good there.
 func (p *Plan) splitDevices(b *Bundle, stat Stat) error {
 	l := p.Guest.Linux
@@ -74,6 +80,13 @@ func (p *Plan) splitDevices(b *Bundle, stat Stat) error {
 			kept = append(kept, d)
 		case all:
 			missing = append(missing, d.Path)
+		case d.Type == "b":
+			disk, err := hostDisk(d, l.Resources, stat)
+			if err != nil {
+				return fmt.Errorf("%s: linux.devices[%d]: %w", filepath.Join(b.Dir, ConfigFile), i, err)
+			}
+			p.Disks = append(p.Disks, disk)
+			kept = append(kept, d)
 		default:
 			return fmt.Errorf("%s: linux.devices[%d]: %s (%s %d:%d) is a device of the host, which the guest does not have: leave it out",
 				filepath.Join(b.Dir, ConfigFile), i, d.Path, d.Type, d.Major, d.Minor)
@@ -82,6 +95,40 @@ func (p *Plan) splitDevices(b *Bundle, stat Stat) error {
 	l.Devices = kept
 	p.noticeMissing(missing)
 	return nil
+}
+
+// hostDisk is the host's block device d. It is read-only unless a rule lets the
+// container write to it.
+func hostDisk(d specs.LinuxDevice, r *specs.LinuxResources, stat Stat) (Disk, error) {
+	link, err := filepath.EvalSymlinks(fmt.Sprintf("/sys/dev/block/%d:%d", d.Major, d.Minor))
+	if err != nil {
+		return Disk{}, fmt.Errorf("find the host's %s (b %d:%d): %w", d.Path, d.Major, d.Minor, err)
+	}
+	path := "/dev/" + strings.ReplaceAll(filepath.Base(link), "!", "/")
+	if st, err := stat(path); err != nil || !isDevice(st, d) {
+		return Disk{}, fmt.Errorf("%s (b %d:%d) is not %s on this host, which has no other node for it", d.Path, d.Major, d.Minor, path)
+	}
+	return Disk{Serial: api.DeviceSerial(d.Major, d.Minor), Path: path, ReadOnly: !writable(d, r)}, nil
+}
+
+func isDevice(st fs.FileInfo, d specs.LinuxDevice) bool {
+	sys, ok := st.Sys().(*syscall.Stat_t)
+	return ok && int64(unix.Major(sys.Rdev)) == d.Major && int64(unix.Minor(sys.Rdev)) == d.Minor
+}
+
+// writable tells whether the last rule about d lets the container write.
+func writable(d specs.LinuxDevice, r *specs.LinuxResources) (yes bool) {
+	if r == nil {
+		return true
+	}
+	matches := func(n *int64, number int64) bool { return anyNumber(n) || *n == number }
+	for _, rule := range r.Devices {
+		if (rule.Type == "" || rule.Type == "a" || rule.Type == d.Type) && matches(rule.Major, d.Major) && matches(rule.Minor, d.Minor) &&
+			(rule.Access == "" || strings.Contains(rule.Access, "w")) {
+			yes = rule.Allow
+		}
+	}
+	return yes
 }
 
 func (p *Plan) noticeMissing(devices []string) {

@@ -9,9 +9,10 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// hostWith8 is a host that has the block device 8:0 and no other.
+// hostWith8 is a host that has the block device 8:0, the character device 8:1
+// and no other.
 func hostWith8(path string) (fs.FileInfo, error) {
-	if path == "/sys/dev/block/8:0" {
+	if path == "/sys/dev/block/8:0" || path == "/sys/dev/char/8:1" {
 		return os.Stat("/")
 	}
 	return nil, fs.ErrNotExist
@@ -22,6 +23,7 @@ func TestDevices(t *testing.T) {
 	pipe := specs.LinuxDevice{Path: "/dev/pipe", Type: "p", Major: 8}
 	none := specs.LinuxDevice{Path: "/dev/none", Type: "c", Major: 8}
 	sda := specs.LinuxDevice{Path: "/dev/sda", Type: "b", Major: 8}
+	tty := specs.LinuxDevice{Path: "/dev/tty1", Type: "c", Major: 8, Minor: 1}
 	all := []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}, {Allow: true, Access: "rwm"}}
 	for _, c := range []struct {
 		name    string
@@ -32,7 +34,8 @@ func TestDevices(t *testing.T) {
 	}{
 		{"in the guest", nil, []specs.LinuxDevice{fuse, pipe}, "/dev/fuse /dev/pipe", ""},
 		{"in neither", nil, []specs.LinuxDevice{none}, "/dev/none", ""},
-		{"on the host", nil, []specs.LinuxDevice{fuse, sda}, "", "/config.json: linux.devices[1]: /dev/sda (b 8:0) is a device of the host"},
+		{"on the host", nil, []specs.LinuxDevice{fuse, sda}, "", "/config.json: linux.devices[1]: find the host's /dev/sda (b 8:0): "},
+		{"terminal of the host", nil, []specs.LinuxDevice{fuse, tty}, "", "/config.json: linux.devices[1]: /dev/tty1 (c 8:1) is a device of the host"},
 		{"privileged", all, []specs.LinuxDevice{sda, fuse, none}, "/dev/fuse /dev/none", "1 devices of the host do not exist in the guest: /dev/sda"},
 	} {
 		b := load(t, func(s *specs.Spec) { s.Linux.Devices, s.Linux.Resources.Devices, s.Mounts = c.devices, c.rules, nil })
@@ -60,5 +63,33 @@ func TestDevices(t *testing.T) {
 		if len(b.Spec.Linux.Devices) != len(c.devices) {
 			t.Errorf("%s: the bundle was changed", c.name)
 		}
+	}
+}
+
+func TestWritableDisk(t *testing.T) {
+	d := specs.LinuxDevice{Path: "/dev/sda", Type: "b", Major: 8, Minor: 1}
+	rule := func(allow bool, kind string, major, minor int64, access string) specs.LinuxDeviceCgroup {
+		return specs.LinuxDeviceCgroup{Allow: allow, Type: kind, Major: &major, Minor: &minor, Access: access}
+	}
+	deny := specs.LinuxDeviceCgroup{Access: "rwm"}
+	for _, c := range []struct {
+		rules []specs.LinuxDeviceCgroup
+		want  bool
+	}{
+		{nil, false},
+		{[]specs.LinuxDeviceCgroup{deny}, false},
+		{[]specs.LinuxDeviceCgroup{deny, rule(true, "b", 8, 1, "rwm")}, true},
+		{[]specs.LinuxDeviceCgroup{deny, rule(true, "b", 8, -1, "rw")}, true},
+		{[]specs.LinuxDeviceCgroup{deny, rule(true, "b", 8, 1, "r")}, false},
+		{[]specs.LinuxDeviceCgroup{deny, rule(true, "b", 8, 2, "rwm")}, false},
+		{[]specs.LinuxDeviceCgroup{deny, rule(true, "c", 8, 1, "rwm")}, false},
+		{[]specs.LinuxDeviceCgroup{rule(true, "b", 8, 1, "rwm"), deny}, false},
+	} {
+		if got := writable(d, &specs.LinuxResources{Devices: c.rules}); got != c.want {
+			t.Errorf("%+v: %v", c.rules, got)
+		}
+	}
+	if !writable(d, nil) {
+		t.Error("not writable without rules")
 	}
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/agent/api"
 )
 
 // splitMounts rewrites the guest's mounts and returns which destinations are
@@ -28,6 +30,8 @@ func (p *Plan) splitMounts(b *Bundle, stat Stat) (files map[string]bool, err err
 			p.dropData(m)
 		case IsBind(*m):
 			files[m.Destination], err = p.splitBind(b, i, m, stat)
+		case slices.Contains(diskTypes, m.Type):
+			err = p.splitDisk(b, i, m, stat)
 		case m.Type == overlayType:
 			field = "options"
 			err = p.splitOverlay(b, i, m, stat)
@@ -108,6 +112,24 @@ func follows(options []string) (yes bool) {
 		}
 	}
 	return yes
+}
+
+// splitDisk makes m, mount number i, one of a disk of the guest. The host needs
+// no loop device for a file.
+func (p *Plan) splitDisk(b *Bundle, i int, m *specs.Mount, stat Stat) error {
+	path := b.path(m.Source)
+	st, err := stat(path)
+	if err != nil {
+		return err
+	}
+	if !st.Mode().IsRegular() && (st.Mode()&fs.ModeDevice == 0 || st.Mode()&fs.ModeCharDevice != 0) {
+		return fmt.Errorf("%s is neither a file nor a block device with a file system of type %s", path, m.Type)
+	}
+	d := Disk{Serial: fmt.Sprintf("mount%d", i), Path: path, ReadOnly: readOnly(m.Options) || m.Type == "erofs"}
+	p.Disks = append(p.Disks, d)
+	m.Source = api.DisksDir + "/" + d.Serial
+	m.Options = slices.DeleteFunc(slices.Clone(m.Options), func(o string) bool { return o == "loop" })
+	return nil
 }
 
 // dropData leaves out of a bind mount the options that only the file system

@@ -88,3 +88,33 @@ func TestOptionsOfTheFileSystemBehindABindMount(t *testing.T) {
 		t.Errorf("%q %q", plan.Notices, b.Spec.Mounts[0].Options)
 	}
 }
+
+func TestDiskMounts(t *testing.T) {
+	image := filepath.Join(t.TempDir(), "image")
+	if err := os.WriteFile(image, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := load(t, func(s *specs.Spec) {
+		s.Mounts = []specs.Mount{
+			{Destination: "/a", Type: "ext4", Source: image, Options: []string{"loop", "noatime"}},
+			{Destination: "/b", Type: "ext4", Source: image, Options: []string{"ro"}},
+			{Destination: "/c", Type: "erofs", Source: image},
+		}
+	})
+	plan, err := b.Split("x", os.Stat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []Disk{{"mount0", image, false}, {"mount1", image, true}, {"mount2", image, true}}; !slices.Equal(plan.Disks, want) {
+		t.Errorf("disks %+v", plan.Disks)
+	}
+	if m := plan.Guest.Mounts[0]; m.Source != "/run/microvm/disks/mount0" || !slices.Equal(m.Options, []string{"noatime"}) {
+		t.Errorf("%+v", m)
+	}
+	for source, want := range map[string]string{"/dev/null": "neither a file nor a block device", "/nowhere": "no such file"} {
+		b := load(t, func(s *specs.Spec) { s.Mounts = []specs.Mount{{Destination: "/a", Type: "ext4", Source: source}} })
+		if _, err := b.Split("x", os.Stat); err == nil || !strings.Contains(err.Error(), "mounts[0].source: /a: ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", source, err)
+		}
+	}
+}

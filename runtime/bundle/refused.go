@@ -58,14 +58,12 @@ func refusedMounts(mounts []specs.Mount) error {
 		case IsBind(m):
 		case !slices.Contains(mountTypes, m.Type):
 			return invalid(field+".type", "%s: a file system of type %q is not supported; bind mounts and %v are", m.Destination, m.Type, mountTypes)
-		case slices.Contains(diskTypes, m.Type):
-			return invalid(field+".source", "%s: %s is on the host, where the guest's %s cannot reach it: mount it on the host and bind it", m.Destination, m.Source, m.Type)
 		}
 	}
 	return nil
 }
 
-// diskTypes are on block devices, and the guest has none to mount.
+// diskTypes are on block devices.
 var diskTypes = []string{"ext2", "ext4", "erofs"}
 
 // IsBind tells whether m binds a file or directory.

@@ -22,6 +22,8 @@ type Plan struct {
 	// Exports are the directories and files of the host that the guest sees,
 	// the root file system first.
 	Exports []Export
+	// Disks are the block devices that the guest sees.
+	Disks []Disk
 	// Mountpoints have to exist in a read-only root file system before it is
 	// exported, because the guest cannot make them.
 	Mountpoints []Mountpoint
@@ -42,6 +44,15 @@ type Export struct {
 	// Follow says that so are those which the host makes or ends later, as in a
 	// slave of the host's mount.
 	Follow bool
+}
+
+// Disk is a regular file or block device of the host that is a block device of
+// the guest. Serial is the name in api.DisksDir of one that is mounted, or made
+// by api.DeviceSerial for one that is a device of the container.
+type Disk struct {
+	Serial   string
+	Path     string
+	ReadOnly bool
 }
 
 // Mountpoint is a place in the root file system where something is mounted.

@@ -80,7 +80,7 @@ func (e *Engine) chooseMachine(d *design, id string) error {
 		ID: id, Machine: d.decision.Machine, CPUs: cpus, Memory: memory << 20, Debug: all.Debug,
 		Kernel: parts.Kernel.Path, Initramfs: parts.Initramfs.Path, VMM: parts.VMM.Path, QEMU: parts.QEMU.Path,
 		Socket: e.Store.Path(id, state.SocketFile),
-		Log:    e.log(id), Exports: exports(d.plan), OwnMACs: all.Spoofing == config.SpoofingRefuse,
+		Log:    e.log(id), Exports: exports(d.plan), Disks: disks(d.plan), OwnMACs: all.Spoofing == config.SpoofingRefuse,
 	}
 	return nil
 }
@@ -116,6 +116,13 @@ func userNetwork(b *bundle.Bundle, c config.Config, parts config.Artifacts) (*ne
 		return nil, err
 	}
 	return &network.User{Path: parts.Network.Path, Publish: publish, OwnMAC: c.Spoofing == config.SpoofingRefuse}, nil
+}
+
+func disks(p *bundle.Plan) (all []sandbox.Disk) {
+	for _, x := range p.Disks {
+		all = append(all, sandbox.Disk(x))
+	}
+	return all
 }
 
 func exports(p *bundle.Plan) (all []sandbox.Export) {

@@ -24,6 +24,8 @@ type Config struct {
 	Exports []Export
 	// NICs are the guest's network devices, which AttachNIC joins to the host.
 	NICs []NIC
+	// Disks are the guest's block devices.
+	Disks []Disk
 	// OwnMACs has the guest send from no other MAC than its interfaces have.
 	OwnMACs bool
 	// Socket is the path of the unix socket to make for Dial. It is removed
@@ -45,6 +47,16 @@ type Export struct {
 	// Follow says that so are those which the host makes or ends later, as in a
 	// slave of the host's mount.
 	Follow bool
+}
+
+// Disk is a block device of the guest, which knows it by Serial, of 20 bytes at
+// most.
+type Disk struct {
+	Serial string
+	// Path is a regular file or a block device, of which nobody else may make
+	// use meanwhile, unless all do read-only.
+	Path     string
+	ReadOnly bool
 }
 
 // NIC is a network device of the guest.

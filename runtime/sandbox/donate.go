@@ -60,6 +60,9 @@ func (d *donation) open(c *Config) (err error) {
 	} else {
 		d.config.QEMU = c.QEMU
 	}
+	if err := d.openDisks(c); err != nil {
+		return err
+	}
 	return d.openExports(c.Exports)
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/containerd/log"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // enter gives t its machine: a new one, or the pod's with t's exports.
@@ -35,6 +37,9 @@ func (s *Service) enter(ctx context.Context, t *task) (err error) {
 
 // visit puts t into its pod's machine.
 func (s *Service) visit(ctx context.Context, t *task) error {
+	if len(t.blueprint.Machine.Disks) > 0 {
+		return status.Error(codes.Unimplemented, "block devices and mounts of file systems on them are not supported in a pod, whose machine runs already")
+	}
 	t.machine = s.machine
 	for i, x := range t.blueprint.Machine.Exports {
 		if err := t.machine.vm.AddExport(ctx, x); err != nil {

@@ -51,6 +51,18 @@ type Config struct {
 	// NICs are the guest's network devices. They move no frames until one is
 	// attached to something (OpAttachNIC).
 	NICs []NIC `json:"nics,omitempty"`
+	// Disks are the guest's block devices.
+	Disks []Disk `json:"disks,omitempty"`
+}
+
+// Disk is a block device.
+type Disk struct {
+	// Serial is what the guest knows it by, 20 bytes at most.
+	Serial string `json:"serial"`
+	// FD is a regular file or a block device, open for reading and, unless
+	// ReadOnly, for writing.
+	FD       int  `json:"fd"`
+	ReadOnly bool `json:"readOnly,omitempty"`
 }
 
 // NIC is a network device.

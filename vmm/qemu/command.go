@@ -110,6 +110,9 @@ func deviceModel(d virtio.Device) (string, error) {
 	switch d.ID() {
 	case virtio.DeviceVsock:
 		return "vhost-user-vsock-device", nil
+	case virtio.DeviceBlock:
+		// The feature would let the guest switch off a cache that is not there.
+		return fmt.Sprintf("vhost-user-blk,num-queues=1,queue-size=%d,config-wce=off", min(slices.Min(d.QueueSizes()), maxQueue)), nil
 	case virtio.DeviceFS:
 		tag, queues := fsConfig(d)
 		return fmt.Sprintf("vhost-user-fs-device,tag=%s,num-request-queues=%d,queue-size=%d",

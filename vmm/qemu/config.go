@@ -51,7 +51,8 @@ type Config struct {
 	Cmdline string
 	// Debug makes the guest's kernel verbose.
 	Debug bool
-	// Devices of type DeviceFS and DeviceVsock are attached over vhost-user.
+	// Devices of type DeviceFS, DeviceVsock, DeviceNet and DeviceBlock are
+	// attached over vhost-user.
 	// The machine activates and resets them until Wait returns. They get
 	// rings of up to 1024 entries, whatever their QueueSizes.
 	Devices []virtio.Device

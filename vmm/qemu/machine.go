@@ -154,8 +154,9 @@ func (m *Machine) attach(c *command, i int, d virtio.Device) error {
 func (m *Machine) server(f *os.File, d virtio.Device) (*vhostuser.Server, error) {
 	log := m.log.WithField("device", fmt.Sprint(d.ID()))
 	s, err := vhostuser.New(f, d, vhostuser.Options{
-		Fail:     func(err error) { log.WithError(err).Warn("device stopped") },
-		NoConfig: d.ID() != virtio.DeviceVsock, // QEMU has those of the others itself
+		Fail: func(err error) { log.WithError(err).Warn("device stopped") },
+		// QEMU has those of the others itself.
+		NoConfig: d.ID() != virtio.DeviceVsock && d.ID() != virtio.DeviceBlock,
 	})
 	if err != nil {
 		return nil, err

@@ -58,8 +58,13 @@ func (b *bundle) edit(args []string) error {
 	}
 	b.spec.Process.Args = args
 	b.spec.Process.Terminal = false
-	if data, err = json.Marshal(b.spec); err != nil {
+	return b.write()
+}
+
+func (b *bundle) write() error {
+	data, err := json.Marshal(b.spec)
+	if err != nil {
 		return err
 	}
-	return os.WriteFile(path, data, 0o644)
+	return os.WriteFile(filepath.Join(b.dir, "config.json"), data, 0o644)
 }

@@ -1,6 +1,8 @@
 // Command bench measures microvm against QEMU's microvm machine with its
 // virtiofsd, side by side in one run: the same kernel, initramfs, root file
-// system and command. It prints a table and writes JSON.
+// system and command. Their networks are measured against each other, and
+// against no machine at all: a veth pair here and there, a tap for QEMU. It prints
+// a table and writes JSON.
 //
 // The machines that this runs on are noisy, and in the lab everything is
 // emulated: only the ratios mean something.
@@ -20,7 +22,13 @@ func main() {
 	out := flag.String("json", "", "also write the results to this file")
 	flag.StringVar(&b.bin, "bin", "bin", "directory of the binaries")
 	flag.IntVar(&b.rounds, "rounds", 7, "starts of each, in turn")
+	flag.IntVar(&b.networkRounds, "network-rounds", 3, "measurements of each's network, in turn")
+	serve := flag.Bool("serve", false, "serve the network's measurements; used in the guest")
 	flag.Parse()
+	if *serve {
+		fmt.Fprintln(os.Stderr, "bench:", serveTraffic())
+		os.Exit(1)
+	}
 	if err := b.run(*out); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -28,8 +36,9 @@ func main() {
 }
 
 type bench struct {
-	bin    string
-	rounds int
+	bin           string
+	rounds        int
+	networkRounds int
 }
 
 // report is the result; durations are milliseconds, memory is KiB.
@@ -43,9 +52,28 @@ type report struct {
 	QEMUMemory   int                  `json:"qemuAndVirtiofsdPrivateKiB"`
 	Ratio        float64              `json:"startRatio"`
 	ExecRatio    float64              `json:"execToStartRatio"`
+	// Network has figures by contender and row.
+	Network map[string]map[string][]float64 `json:"network,omitempty"`
 }
 
 func (b *bench) run(out string) error {
+	r := report{Stages: map[string][]float64{}, StagesQEMU: map[string][]float64{}}
+	if b.rounds > 0 {
+		if err := b.measureStarts(&r); err != nil {
+			return err
+		}
+	}
+	if b.networkRounds > 0 {
+		if err := b.measureNetwork(&r); err != nil {
+			return err
+		}
+	}
+	r.print()
+	return r.write(out)
+}
+
+// measureStarts measures starts, memory and exec.
+func (b *bench) measureStarts(r *report) error {
 	dir, err := os.MkdirTemp("", "bench-")
 	if err != nil {
 		return err
@@ -55,21 +83,19 @@ func (b *bench) run(out string) error {
 	if err != nil {
 		return err
 	}
-	r := report{Stages: map[string][]float64{}, StagesQEMU: map[string][]float64{}}
 	// One round of each first, unmeasured: it fills the page cache.
 	for i := range b.rounds + 1 {
 		fmt.Fprintf(os.Stderr, "round %d of %d\n", i, b.rounds)
-		if err := b.round(&r, bundle, i > 0); err != nil {
+		if err := b.round(r, bundle, i > 0); err != nil {
 			return err
 		}
 	}
-	if err := b.measureExec(&r, bundle); err != nil {
+	if err := b.measureExec(r, bundle); err != nil {
 		return err
 	}
 	r.Ratio = median(r.StartMicrovm) / median(r.StartQEMU)
 	r.ExecRatio = median(r.Exec) / median(r.StartMicrovm)
-	r.print()
-	return r.write(out)
+	return nil
 }
 
 func (b *bench) round(r *report, bundle *bundle, count bool) error {
@@ -115,6 +141,10 @@ func median(v []float64) float64 {
 func (r *report) print() {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	defer w.Flush()
+	defer r.printNetwork(w)
+	if r.StartMicrovm == nil {
+		return
+	}
 	fmt.Fprintln(w, "median\tmicrovm\tqemu -M microvm\tratio\tgoal")
 	fmt.Fprintf(w, "start to first byte\t%.0f ms\t%.0f ms\t%.2f\tat most 0.60\n", median(r.StartMicrovm), median(r.StartQEMU), r.Ratio)
 	for _, s := range sortedStages(r.Stages) {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/mdlayher/vsock"
@@ -21,7 +22,11 @@ const guestCID = 42
 // peer is a QEMU with its virtiofsd, driven as microvm-runtime drives its VM
 // process.
 type peer struct {
-	dir       string
+	dir string
+	// namespace is the network namespace of QEMU, empty for that of this
+	// process; devices are more of its arguments.
+	namespace string
+	devices   []string
 	virtiofsd *exec.Cmd
 	qemu      *exec.Cmd
 	listener  net.Listener
@@ -115,7 +120,7 @@ func (p *peer) launch(bin string, b *bundle) error {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	p.qemu = exec.Command("qemu-system-x86_64",
+	args = append([]string{"qemu-system-x86_64"},
 		"-M", "microvm,accel=kvm,pit=off,pic=off,rtc=off,acpi=off,memory-backend=mem", "-cpu", "host", "-smp", "1", "-m", "512M",
 		"-global", "virtio-mmio.force-legacy=false", "-nodefaults", "-no-user-config", "-nographic", "-no-reboot",
 		"-object", "memory-backend-memfd,id=mem,size=512M,share=on",
@@ -125,6 +130,11 @@ func (p *peer) launch(bin string, b *bundle) error {
 		"-device", "virtio-serial-device,max_ports=1", "-chardev", "file,id=console,path="+filepath.Join(p.dir, "console"), "-device", "virtconsole,chardev=console",
 		"-kernel", filepath.Join(bin, "vmlinux"), "-initrd", filepath.Join(bin, "initramfs.cpio"),
 		"-append", "console=hvc0 quiet loglevel=4 reboot=t panic=-1 no_timer_check random.trust_cpu=on")
+	args = append(args, p.devices...)
+	if p.namespace != "" {
+		args = append([]string{"ip", "netns", "exec", p.namespace}, args...)
+	}
+	p.qemu = exec.Command(args[0], args[1:]...)
 	p.qemu.Stdout, p.qemu.Stderr = log, log
 	return p.qemu.Start()
 }
@@ -145,23 +155,34 @@ func firstByte(ctx context.Context, conn net.Conn, b *bundle) error {
 	if err := api.OpenStream(stream, "out"); err != nil {
 		return err
 	}
-	spec := *b.spec
-	root := *spec.Root
-	root.Path = api.ExportsDir + "/rootfs"
-	spec.Root = &root
-	options, err := api.NewContainerOptions(&spec)
-	if err != nil {
+	if err := createAndStart(ctx, client, b, api.StreamURL("out")); err != nil {
 		return err
-	}
-	if _, err := client.Task.Create(ctx, &api.CreateTaskRequest{Id: "bench", Stdout: api.StreamURL("out"), Options: options}); err != nil {
-		return fmt.Errorf("create: %w", err)
-	}
-	if _, err := client.Task.Start(ctx, &api.StartRequest{Id: "bench"}); err != nil {
-		return fmt.Errorf("start: %w", err)
 	}
 	var first [1]byte
 	if _, err := io.ReadFull(stream, first[:]); err != nil {
 		return fmt.Errorf("read output: %w", err)
+	}
+	return nil
+}
+
+// createAndStart runs the bundle's command in the guest.
+func createAndStart(ctx context.Context, client *api.Client, b *bundle, stdout string) error {
+	spec, linux, root := *b.spec, *b.spec.Linux, *b.spec.Root
+	root.Path = api.ExportsDir + "/rootfs"
+	linux.Namespaces = slices.Clone(linux.Namespaces)
+	for i := range linux.Namespaces {
+		linux.Namespaces[i].Path = "" // of the host
+	}
+	spec.Root, spec.Linux = &root, &linux
+	options, err := api.NewContainerOptions(&spec)
+	if err != nil {
+		return err
+	}
+	if _, err := client.Task.Create(ctx, &api.CreateTaskRequest{Id: "bench", Stdout: stdout, Options: options}); err != nil {
+		return fmt.Errorf("create: %w", err)
+	}
+	if _, err := client.Task.Start(ctx, &api.StartRequest{Id: "bench"}); err != nil {
+		return fmt.Errorf("start: %w", err)
 	}
 	return nil
 }

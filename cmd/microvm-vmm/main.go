@@ -75,14 +75,17 @@ func readConfig(fd int) (*control.Config, error) {
 // tune fits the Go runtime to a process that is there once per container.
 func tune(c *control.Config) {
 	// A thread in the guest keeps its P until the scheduler notices, which may
-	// take ten milliseconds: the devices need Ps of their own.
-	runtime.GOMAXPROCS(max(c.CPUs, 1) + min(runtime.NumCPU(), maxDevicePs))
+	// take ten milliseconds: the devices need Ps of their own. With one of them
+	// idle it takes that long; with none, the scheduler takes a vCPU's P after
+	// each exit, and wakes up every 20 microseconds to look. So there are more
+	// than there is work for, also on a host with one CPU.
+	runtime.GOMAXPROCS(max(c.CPUs, 1) + devicePs)
 	debug.SetGCPercent(gcPercent)
 }
 
 const (
-	maxDevicePs = 4
-	gcPercent   = 50
+	devicePs  = 4
+	gcPercent = 50
 )
 
 // runMachine builds the machine and runs it to its end. Nothing is given back:

@@ -19,6 +19,7 @@ import (
 	"github.com/microvm/microvm/netns"
 	"github.com/microvm/microvm/runtime/anchor"
 	"github.com/microvm/microvm/runtime/bundle"
+	"github.com/microvm/microvm/runtime/hooks"
 	"github.com/microvm/microvm/runtime/network"
 	"github.com/microvm/microvm/runtime/sandbox"
 	"github.com/microvm/microvm/runtime/state"
@@ -63,9 +64,7 @@ func (s *supervisor) network(context.Context) error {
 // the process before anybody else knows of it. Network devices in reserve would
 // cost a tenth of the start.
 func (s *supervisor) staysEmpty(ns *specs.LinuxNamespace) bool {
-	h := s.design.bundle.Spec.Hooks
-	hooked := h != nil && len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer) > 0 //nolint:staticcheck // engines still use prestart
-	return ns.Path == "" && s.request.Start && !hooked
+	return ns.Path == "" && s.request.Start && !hooks.AtCreate(s.design.bundle.Spec.Hooks)
 }
 
 // recordNetwork notes for awaitNetwork what the guest has got.

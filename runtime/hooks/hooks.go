@@ -49,6 +49,12 @@ func Of(h *specs.Hooks, k Kind) []specs.Hook {
 	return nil
 }
 
+// AtCreate tells whether there are hooks that run before the container's process
+// does; h may be nil.
+func AtCreate(h *specs.Hooks) bool {
+	return len(Of(h, Prestart))+len(Of(h, CreateRuntime))+len(Of(h, CreateContainer)) > 0
+}
+
 // Run calls the hooks of a kind one after the other with the container's state
 // on their standard input, until one fails. All are waited for; one that takes
 // longer than its timeout is killed.

@@ -23,3 +23,25 @@ func (p *Plan) Prefix(prefix string) {
 		}
 	}
 }
+
+// Mounts tells whether an export is the source of mounts, and nothing else.
+func (p *Plan) Mounts(export string) bool {
+	path := guestPath(export)
+	used := false
+	for _, m := range p.Guest.Mounts {
+		used = used || m.Source == path
+		if slices.ContainsFunc(m.Options, func(o string) bool { return strings.Contains(o, path) }) {
+			return false // an overlay's layer
+		}
+	}
+	return used && p.Guest.Root.Path != path
+}
+
+// Remount makes the export called to the source of what from is mounted as.
+func (p *Plan) Remount(from, to string) {
+	for i := range p.Guest.Mounts {
+		if m := &p.Guest.Mounts[i]; m.Source == guestPath(from) {
+			m.Source = guestPath(to)
+		}
+	}
+}

@@ -32,6 +32,7 @@ type task struct {
 	guest     guestTask
 	blueprint *container.Blueprint
 	init      *process
+	exports   []string // names of those in its pod's machine
 	// shapes says that the machine's cgroup on the host has this container's
 	// limits: it is the machine's only one, or its pod's sandbox.
 	shapes bool

@@ -3,7 +3,6 @@ package task
 import (
 	"context"
 
-	"github.com/containerd/log"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -41,11 +40,14 @@ func (s *Service) visit(ctx context.Context, t *task) error {
 		return status.Error(codes.Unimplemented, "block devices and mounts of file systems on them are not supported in a pod, whose machine runs already")
 	}
 	t.machine = s.machine
-	for i, x := range t.blueprint.Machine.Exports {
-		if err := t.machine.vm.AddExport(ctx, x); err != nil {
-			t.withdraw(ctx, i)
+	for _, x := range t.blueprint.Machine.Exports {
+		name, err := t.machine.addShare(ctx, x, t.blueprint.Plan.Mounts(x.Name))
+		if err != nil {
+			t.withdraw(ctx)
 			return t.machine.explain(err)
 		}
+		t.exports = append(t.exports, name)
+		t.blueprint.Plan.Remount(x.Name, name)
 	}
 	if err := t.runCreateHooks(ctx); err != nil {
 		s.leave(ctx, t, false)
@@ -54,13 +56,12 @@ func (s *Service) visit(ctx context.Context, t *task) error {
 	return nil
 }
 
-// withdraw takes the first n of t's exports away.
-func (t *task) withdraw(ctx context.Context, n int) {
-	for _, x := range t.blueprint.Machine.Exports[:n] {
-		if err := t.machine.vm.RemoveExport(ctx, x.Name); err != nil {
-			log.G(ctx).WithError(err).Warn("export is left in the machine")
-		}
+// withdraw takes t's exports away.
+func (t *task) withdraw(ctx context.Context) {
+	for _, name := range t.exports {
+		t.machine.dropShare(ctx, name)
 	}
+	t.exports = nil
 }
 
 // leave takes t's exports away, or ends the machine.
@@ -71,6 +72,6 @@ func (s *Service) leave(ctx context.Context, t *task, last bool) {
 		return
 	}
 	if !t.machine.over() {
-		t.withdraw(ctx, len(t.blueprint.Machine.Exports))
+		t.withdraw(ctx)
 	}
 }

@@ -28,6 +28,7 @@ type machine struct {
 	memory uint64 // in bytes
 	dir    string // the bundle with its record
 	net    *container.Network
+	shares []*share // of a pod's containers; under the service's making
 
 	mu      sync.Mutex
 	cgroup  *cgroup.Cgroup // nil without one

@@ -86,3 +86,19 @@ func TestUpdatedVolume(t *testing.T) {
 		command.Eventually(t, "the update is seen", func() bool { return p.in(a, "cat", "/config/key") == "two" })
 	})
 }
+
+// TestSocketInVolume joins two containers of a pod.
+func TestSocketInVolume(t *testing.T) {
+	eachWithPods(t, func(t *testing.T, p pods) {
+		dir := t.TempDir()
+		one := p.pod(nil)
+		const serve = "ln -s /shared/log /dev/log; touch /tmp/out; exec syslogd -n -O /tmp/out"
+		server := one.containerWith(serve, private(nil), volume(dir, "/shared", false))
+		client := one.containerWith("ln -s /elsewhere/log /dev/log; "+idle, private(nil), volume(dir, "/elsewhere", false))
+		command.Eventually(t, "the socket is there", func() bool {
+			return p.crictl("exec", "--sync", client, "test", "-S", "/elsewhere/log").Run().Code == 0
+		})
+		p.in(client, "logger", "hello")
+		command.Eventually(t, "the message has arrived", func() bool { return strings.Contains(p.in(server, "cat", "/tmp/out"), "hello") })
+	})
+}

@@ -25,20 +25,22 @@ func (s *supervisor) noteOOM(code int) {
 	if err := s.engine.update(id, func(st *state.State) { st.OOMKilled = true }); err != nil {
 		log.WithError(err).Warn("the lack of memory was not recorded")
 	}
-	s.starved = true
-	tellConmon(s.design.bundle.Dir)
+	s.starved = !tellConmon(s.design.bundle.Dir)
 }
 
-// tellConmon leaves the mark by which podman knows. Its conmon makes it when the
-// host's kernel kills a process for want of memory, but not the one of tellOOM.
-func tellConmon(bundle string) {
+// tellConmon leaves the mark by which podman knows, if conmon waits for the
+// container. It would make it itself after tellOOM, but Debian 12's leaves it in
+// the directory in which podman was called, and podman does not find it.
+func tellConmon(bundle string) bool {
 	parent, err := os.Readlink("/proc/" + strconv.Itoa(os.Getppid()) + "/exe")
 	if err != nil || filepath.Base(parent) != "conmon" {
-		return
+		return false
 	}
-	if f, err := os.OpenFile(filepath.Join(bundle, "oom"), os.O_CREATE|os.O_WRONLY, 0o644); err == nil {
+	f, err := os.OpenFile(filepath.Join(bundle, "oom"), os.O_CREATE|os.O_WRONLY, 0o644)
+	if err == nil {
 		f.Close()
 	}
+	return err == nil
 }
 
 // ExhaustVerb is the verb of the command line that calls [cgroup.Exhaust].

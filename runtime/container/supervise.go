@@ -31,7 +31,7 @@ type supervisor struct {
 	process *process
 	signals *forwarder
 	net     *Network // nil in the host's network namespace
-	starved bool     // out of memory at its end
+	starved bool     // out of memory at its end, which tellOOM has to tell
 	undo    cleanup  // what exists of the container
 }
 

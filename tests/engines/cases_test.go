@@ -37,6 +37,9 @@ func testOutOfMemory(t *testing.T, e *engine) {
 		return strings.TrimSpace(e.command(t, "inspect", "--format", "{{.State.OOMKilled}}", "hungry").Output()) == "true"
 	})
 	e.command(t, "rm", "hungry").Output()
+	if _, err := os.Stat("oom"); err == nil {
+		t.Error("there is a file oom where the engine was called")
+	}
 }
 
 func testLimits(t *testing.T, e *engine) {

@@ -53,7 +53,7 @@ func (e *Engine) build(c *container, spec *specs.Spec, stdio Stdio, pipes *plumb
 	if c.root, err = mountRoot(e.roots, c.id, spec); err != nil {
 		return err
 	}
-	if err := useDisks(spec); err != nil {
+	if err := errors.Join(useDisks(spec), sizeSharedMemory(spec)); err != nil {
 		return err
 	}
 	adopt := e.joinNetwork(spec)

@@ -113,7 +113,13 @@ func (p *Plan) guestPod(b *Bundle) {
 	}
 	for i, m := range p.Guest.Mounts {
 		if m.Type == "tmpfs" && m.Source == sharedMemorySource {
-			p.Guest.Mounts[i] = specs.Mount{Destination: m.Destination, Type: "bind", Source: sharedMemory, Options: []string{"rbind", "nosuid", "nodev", "noexec"}}
+			options := []string{"rbind", "nosuid", "nodev", "noexec"}
+			for _, o := range m.Options {
+				if strings.HasPrefix(o, "size=") {
+					options = append(options, o) // for the agent, who has the tmpfs
+				}
+			}
+			p.Guest.Mounts[i] = specs.Mount{Destination: m.Destination, Type: "bind", Source: sharedMemory, Options: options}
 		}
 	}
 }

@@ -211,6 +211,9 @@ func TestPodSharesItsMachine(t *testing.T) {
 		if got := p.in(b, "cat", "/dev/shm/file"); got != "shared" {
 			t.Errorf("/dev/shm: %q", got)
 		}
+		if got := p.in(a, "sh", "-c", "df -k /dev/shm | awk 'END { print $2 }'"); got != "65536" {
+			t.Errorf("/dev/shm has %s KiB, want CRI's 64 MiB", got)
+		}
 		if got := p.in(c, "ls", "/dev/shm"); got != "" {
 			t.Errorf("/dev/shm of another pod: %q", got)
 		}

@@ -35,7 +35,7 @@ func TestHooksInOrderAndPlace(t *testing.T) {
 	b.write(t)
 	id := s.name()
 	pid := s.launch(filepath.Join(b.dir, "stdout"), "create", "--bundle", b.dir, "--pid-file", filepath.Join(b.dir, "pid"), id)
-	host, err := os.Readlink("/proc/self/ns/net")
+	host, err := os.Readlink("/proc/thread-self/ns/net") // the main thread may be in one of a test
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -115,12 +115,12 @@ const cgroups = "type=cgroup,src=cgroup,dst=/sys/fs/cgroup,options=ro"
 func TestPlaces(t *testing.T) {
 	each(t, func(t *testing.T, s *site) {
 		pid, _ := s.task(s.detached("--with-ns", "network:/proc/self/ns/net", "--", "sleep", "1000"))
-		if same, err := sameFile("/proc/self/ns/net", "/proc/"+strconv.Itoa(pid)+"/ns/net"); err != nil || !same {
+		if same, err := sameFile("/proc/thread-self/ns/net", "/proc/"+strconv.Itoa(pid)+"/ns/net"); err != nil || !same {
 			t.Errorf("network namespace by path: %v, %v", same, err)
 		}
 		id := s.detached("--memory-limit", strconv.Itoa(100<<20), "--mount", cgroups, "--", "sleep", "1000")
 		pid, _ = s.task(id)
-		if same, err := sameFile("/proc/self/ns/net", "/proc/"+strconv.Itoa(pid)+"/ns/net"); err != nil || same {
+		if same, err := sameFile("/proc/thread-self/ns/net", "/proc/"+strconv.Itoa(pid)+"/ns/net"); err != nil || same {
 			t.Errorf("network namespace of its own: %v, %v", same, err)
 		}
 		cgroup, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")

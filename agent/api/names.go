@@ -58,3 +58,21 @@ func (m *NameMessage) Read(r io.Reader) error {
 	}
 	return nil
 }
+
+// ReadStreamed receives a message of DNS that came over TCP, behind its length
+// (RFC 1035, section 4.2.2).
+func ReadStreamed(r io.Reader) ([]byte, error) {
+	var length [2]byte
+	if _, err := io.ReadFull(r, length[:]); err != nil {
+		return nil, err
+	}
+	p := make([]byte, binary.BigEndian.Uint16(length[:]))
+	_, err := io.ReadFull(r, p)
+	return p, err
+}
+
+// WriteStreamed is the inverse of [ReadStreamed]. p must be shorter than 64 KiB.
+func WriteStreamed(w io.Writer, p []byte) error {
+	_, err := w.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(p))), p...))
+	return err
+}

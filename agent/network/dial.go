@@ -2,13 +2,10 @@ package network
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,16 +13,10 @@ import (
 	"github.com/microvm/microvm/agent/api"
 )
 
-// Stream is a connection that can be closed in one direction.
-type Stream interface {
-	net.Conn
-	CloseWrite() error
-}
-
 // dialTimeout bounds what comes before the first byte of a connection.
 const dialTimeout = 10 * time.Second
 
-// Serve takes the connections of l, which must be Streams, until l is closed,
+// Serve takes the connections of l, which must be of [api.Stream], until l is closed,
 // and connects each to where it says in the containers' network, or to who asks
 // for names there, see [api.Dial] and [api.ServeNames].
 func (n *Network) Serve(l net.Listener) error {
@@ -34,7 +25,7 @@ func (n *Network) Serve(l net.Listener) error {
 		if err != nil {
 			return fmt.Errorf("accept connection to dial: %w", err)
 		}
-		if host, ok := c.(Stream); ok {
+		if host, ok := c.(api.Stream); ok {
 			go n.relay(host)
 		} else {
 			c.Close()
@@ -42,7 +33,7 @@ func (n *Network) Serve(l net.Listener) error {
 	}
 }
 
-func (n *Network) relay(host Stream) {
+func (n *Network) relay(host api.Stream) {
 	defer host.Close()
 	host.SetDeadline(time.Now().Add(dialTimeout))
 	to, names, err := api.ReadDial(host)
@@ -61,12 +52,13 @@ func (n *Network) relay(host Stream) {
 		return
 	}
 	host.SetDeadline(time.Time{})
-	join(host, c)
+	// The host's is a file, too, whose ways to copy are not for sockets.
+	api.Join(struct{ api.Stream }{host}, c)
 }
 
 // dial connects within the containers' network: from the address that it
 // connects to, as a program there would.
-func (n *Network) dial(to netip.AddrPort) (Stream, error) {
+func (n *Network) dial(to netip.AddrPort) (api.Stream, error) {
 	ns, err := n.current()
 	if err != nil {
 		return nil, err
@@ -97,23 +89,4 @@ func (n *Network) current() (namespace, error) {
 		return namespace{}, fmt.Errorf("copy network namespace: %w", err)
 	}
 	return namespace{os.NewFile(uintptr(fd), "network")}, nil
-}
-
-// join copies both ways until both ends have ended, or one has failed.
-func join(a, b Stream) {
-	var both sync.WaitGroup
-	for _, way := range [][2]Stream{{a, b}, {b, a}} {
-		both.Go(func() {
-			from, to := way[0], way[1]
-			_, err := io.Copy(struct{ io.Writer }{to}, struct{ io.Reader }{from})
-			if err == nil {
-				err = to.CloseWrite()
-			}
-			if err != nil && !errors.Is(err, unix.ENOTCONN) {
-				a.Close()
-				b.Close()
-			}
-		})
-	}
-	both.Wait()
 }

@@ -1,7 +1,6 @@
 package network
 
 import (
-	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
@@ -23,7 +22,7 @@ const (
 
 // nameRelay passes questions for names on to the host.
 type nameRelay struct {
-	host Stream
+	host api.Stream
 
 	mu       sync.Mutex // orders writers to host, too
 	last     uint32
@@ -37,7 +36,7 @@ type question struct {
 }
 
 // relayNames serves names at an address until the host hangs up.
-func (n *Network) relayNames(host Stream, at netip.AddrPort) {
+func (n *Network) relayNames(host api.Stream, at netip.AddrPort) {
 	r := &nameRelay{host: host, waiting: map[uint32]question{}}
 	defer r.close()
 	udp, tcp, err := n.listenNames(at)
@@ -138,24 +137,19 @@ func (r *nameRelay) serveStreams(l net.Listener) {
 	}
 }
 
-// serveStream takes one question after the other, each behind its length (RFC
-// 1035, section 4.2.2).
+// serveStream takes one question after the other.
 func (r *nameRelay) serveStream(c net.Conn) {
 	for {
 		c.SetDeadline(time.Now().Add(answerTimeout))
-		var length [2]byte
-		if _, err := io.ReadFull(c, length[:]); err != nil {
-			return
-		}
-		p := make([]byte, binary.BigEndian.Uint16(length[:]))
-		if _, err := io.ReadFull(c, p); err != nil {
+		p, err := api.ReadStreamed(c)
+		if err != nil {
 			return
 		}
 		answers := make(chan []byte, 1)
 		r.ask(p, true, func(answer []byte) { answers <- answer })
 		select {
 		case answer := <-answers:
-			if _, err := c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(answer))), answer...)); err != nil {
+			if api.WriteStreamed(c, answer) != nil {
 				return
 			}
 		case <-time.After(answerTimeout):

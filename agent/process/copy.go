@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/agent/api"
 )
 
 // copySize is as much as a pipe holds.
@@ -14,7 +16,7 @@ const copySize = 64 << 10
 
 // input copies from the host to a process, until either ends.
 type input struct {
-	src  Stream
+	src  api.Stream
 	dst  *os.File
 	pipe bool // dst is a pipe, not a terminal: it ends with src
 }
@@ -39,8 +41,8 @@ func (in *input) close() {
 // output copies from a process to the host.
 type output struct {
 	src  *os.File
-	dst  Stream // nil throws everything away
-	pipe bool   // src is a pipe, not a terminal: it breaks with dst
+	dst  api.Stream // nil throws everything away
+	pipe bool       // src is a pipe, not a terminal: it breaks with dst
 }
 
 // run copies until src ends, or until it was given a deadline and has no more

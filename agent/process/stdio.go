@@ -25,8 +25,8 @@ type Stdio struct {
 // others may come any time after connect.
 type plumbing struct {
 	terminal              bool
-	plain                 bool   // the terminal writes newlines as they are
-	stdin, stdout, stderr Stream // nil where the process has /dev/null
+	plain                 bool       // the terminal writes newlines as they are
+	stdin, stdout, stderr api.Stream // nil where the process has /dev/null
 	wg                    sync.WaitGroup
 
 	mu      sync.Mutex
@@ -44,7 +44,7 @@ func (s *Streams) connect(ctx context.Context, stdio Stdio) (*plumbing, error) {
 	p := &plumbing{terminal: stdio.Terminal, plain: api.HasPlainNewlines(stdio.Stdout)}
 	for _, c := range []struct {
 		url    string
-		stream *Stream
+		stream *api.Stream
 	}{{stdio.Stdin, &p.stdin}, {stdio.Stdout, &p.stdout}, {stdio.Stderr, &p.stderr}} {
 		if c.url == "" {
 			continue
@@ -116,7 +116,7 @@ func (p *plumbing) inputPipe(child **os.File) error {
 	return nil
 }
 
-func (p *plumbing) outputPipe(child **os.File, dst Stream) error {
+func (p *plumbing) outputPipe(child **os.File, dst api.Stream) error {
 	if dst == nil {
 		return openNull(child)
 	}
@@ -203,7 +203,7 @@ func (p *plumbing) exited() {
 func (p *plumbing) close() {
 	p.endInput()
 	p.mu.Lock()
-	for _, s := range []Stream{p.stdout, p.stderr} {
+	for _, s := range []api.Stream{p.stdout, p.stderr} {
 		if s != nil {
 			s.Close()
 		}

@@ -11,12 +11,6 @@ import (
 	"github.com/microvm/microvm/agent/api"
 )
 
-// Stream is a connection that can be closed in one direction.
-type Stream interface {
-	net.Conn
-	CloseWrite() error
-}
-
 const (
 	// arrivalTimeout is how long a request waits for the streams it names.
 	arrivalTimeout = 10 * time.Second
@@ -36,13 +30,13 @@ type Streams struct {
 
 	mu      sync.Mutex
 	parked  map[string]*parked
-	claims  map[string]chan Stream
+	claims  map[string]chan api.Stream
 	arrived map[net.Conn]struct{} // not parked yet
 }
 
 // parked is a stream that waits to be named.
 type parked struct {
-	stream Stream
+	stream api.Stream
 	expiry *time.Timer
 }
 
@@ -52,7 +46,7 @@ func NewStreams() *Streams {
 	return &Streams{
 		ctx: ctx, stop: stop,
 		parked:  make(map[string]*parked),
-		claims:  make(map[string]chan Stream),
+		claims:  make(map[string]chan api.Stream),
 		arrived: make(map[net.Conn]struct{}),
 	}
 }
@@ -64,7 +58,7 @@ func (s *Streams) Serve(l net.Listener) error {
 		if err != nil {
 			return fmt.Errorf("accept stream: %w", err)
 		}
-		stream, ok := conn.(Stream)
+		stream, ok := conn.(api.Stream)
 		if !ok || !s.greet(stream) {
 			conn.Close()
 		}
@@ -73,7 +67,7 @@ func (s *Streams) Serve(l net.Listener) error {
 
 // greet reads stream's id in the background, then parks it. It returns false
 // after Close.
-func (s *Streams) greet(stream Stream) bool {
+func (s *Streams) greet(stream api.Stream) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ctx.Err() != nil {
@@ -90,7 +84,7 @@ func (s *Streams) greet(stream Stream) bool {
 	return true
 }
 
-func (s *Streams) admit(stream Stream) error {
+func (s *Streams) admit(stream api.Stream) error {
 	stream.SetReadDeadline(time.Now().Add(helloTimeout))
 	id, err := api.ReadStreamID(stream)
 	stream.SetReadDeadline(time.Time{})
@@ -105,7 +99,7 @@ func (s *Streams) admit(stream Stream) error {
 }
 
 // park hands stream to whoever claims id, now or later.
-func (s *Streams) park(id string, stream Stream) error {
+func (s *Streams) park(id string, stream api.Stream) error {
 	if claim, ok := s.claims[id]; ok {
 		delete(s.claims, id)
 		claim <- stream
@@ -121,7 +115,7 @@ func (s *Streams) park(id string, stream Stream) error {
 	return nil
 }
 
-func (s *Streams) expire(id string, stream Stream) {
+func (s *Streams) expire(id string, stream api.Stream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if p, ok := s.parked[id]; ok && p.stream == stream {
@@ -132,7 +126,7 @@ func (s *Streams) expire(id string, stream Stream) {
 
 // claim returns the stream that url names; it becomes the caller's. A stream
 // that is not there yet is waited for.
-func (s *Streams) claim(ctx context.Context, url string) (Stream, error) {
+func (s *Streams) claim(ctx context.Context, url string) (api.Stream, error) {
 	id, err := api.ParseStreamURL(url)
 	if err != nil {
 		return nil, fail(ErrInvalid, "claim stream: %w", err)
@@ -145,7 +139,7 @@ func (s *Streams) claim(ctx context.Context, url string) (Stream, error) {
 }
 
 // reserve returns the stream if it is parked, and else where it will arrive.
-func (s *Streams) reserve(id string) (Stream, chan Stream, error) {
+func (s *Streams) reserve(id string) (api.Stream, chan api.Stream, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if p, ok := s.parked[id]; ok {
@@ -156,12 +150,12 @@ func (s *Streams) reserve(id string) (Stream, chan Stream, error) {
 	if _, ok := s.claims[id]; ok {
 		return nil, nil, fail(ErrExists, "stream %s is claimed already", id)
 	}
-	arrival := make(chan Stream, 1)
+	arrival := make(chan api.Stream, 1)
 	s.claims[id] = arrival
 	return nil, arrival, nil
 }
 
-func (s *Streams) await(ctx context.Context, id string, arrival chan Stream) (Stream, error) {
+func (s *Streams) await(ctx context.Context, id string, arrival chan api.Stream) (api.Stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, arrivalTimeout)
 	defer cancel()
 	select {

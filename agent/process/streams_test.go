@@ -59,7 +59,7 @@ func TestClaimBeforeAndAfterArrival(t *testing.T) {
 	defer guest.Close()
 	passes(t, host, guest)
 
-	claimed := make(chan Stream)
+	claimed := make(chan api.Stream)
 	go func() {
 		g, err := s.claim(context.Background(), api.StreamURL("late"))
 		if err != nil {

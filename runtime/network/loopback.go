@@ -3,15 +3,14 @@ package network
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
-	"golang.org/x/sys/unix"
 
+	"github.com/microvm/microvm/agent/api"
 	"github.com/microvm/microvm/netns"
 )
 
@@ -93,16 +92,10 @@ func (l *Loopback) visit(c *net.TCPConn) {
 	defer there.Close()
 	stop := context.AfterFunc(l.ctx, func() { c.Close(); there.Close() })
 	defer stop()
-	join(c, there)
+	api.Join(c, there)
 }
 
-// stream is a connection that can be closed in one direction.
-type stream interface {
-	net.Conn
-	CloseWrite() error
-}
-
-func (l *Loopback) reach(to netip.AddrPort) (stream, error) {
+func (l *Loopback) reach(to netip.AddrPort) (api.Stream, error) {
 	ctx, cancel := context.WithTimeout(l.ctx, visitGrace)
 	defer cancel()
 	guest, err := l.Dial(ctx, to)
@@ -118,25 +111,6 @@ func (l *Loopback) reach(to netip.AddrPort) (stream, error) {
 		return nil, err
 	}
 	return own, nil
-}
-
-// join copies both ways until both ends have ended, or one has failed.
-func join(a, b stream) {
-	var both sync.WaitGroup
-	for _, way := range [][2]stream{{a, b}, {b, a}} {
-		both.Go(func() {
-			from, to := way[0], way[1]
-			_, err := io.Copy(to, from)
-			if err == nil {
-				err = to.CloseWrite()
-			}
-			if err != nil && !errors.Is(err, unix.ENOTCONN) {
-				a.Close()
-				b.Close()
-			}
-		})
-	}
-	both.Wait()
 }
 
 // Close ends all connections. The namespace has its loopback interface again.

@@ -2,9 +2,7 @@ package network
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -93,7 +91,10 @@ func (n *Names) ask(m *api.NameMessage) ([]byte, error) {
 	defer context.AfterFunc(n.ctx, func() { c.Close() })()
 	_ = c.SetDeadline(time.Now().Add(nameTimeout))
 	if m.Stream {
-		return askStream(c, m.Message)
+		if err := api.WriteStreamed(c, m.Message); err != nil {
+			return nil, err
+		}
+		return api.ReadStreamed(c)
 	}
 	if _, err := c.Write(m.Message); err != nil {
 		return nil, err
@@ -105,21 +106,6 @@ func (n *Names) ask(m *api.NameMessage) ([]byte, error) {
 
 // maxNameMessage is the longest message of DNS.
 const maxNameMessage = 1<<16 - 1
-
-// askStream puts the length before the question, and takes it from the answer
-// (RFC 1035, section 4.2.2).
-func askStream(c net.Conn, p []byte) ([]byte, error) {
-	if _, err := c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(p))), p...)); err != nil {
-		return nil, err
-	}
-	var length [2]byte
-	if _, err := io.ReadFull(c, length[:]); err != nil {
-		return nil, err
-	}
-	answer := make([]byte, binary.BigEndian.Uint16(length[:]))
-	_, err := io.ReadFull(c, answer)
-	return answer, err
-}
 
 func (n *Names) dial(stream bool) (c net.Conn, err error) {
 	family := "udp"

@@ -25,9 +25,6 @@ func (p *Plan) splitMounts(b *Bundle, stat Stat) (files map[string]bool, err err
 		field := "source"
 		m.Destination = inRoot(b, m.Destination)
 		switch {
-		case IsBind(*m) && p.bindsMounted(b, i):
-			m.Source = guestPath(RootExport) + inRoot(b, b.path(m.Source))
-			p.dropData(m)
 		case IsBind(*m):
 			files[m.Destination], err = p.splitBind(b, i, m, stat)
 		case slices.Contains(diskTypes, m.Type):
@@ -51,25 +48,28 @@ func inRoot(b *Bundle, path string) string {
 	return path
 }
 
-// bindsMounted tells whether mount i binds something in the container's own
-// root, as the mounts before it have made it: only the guest has that.
-func (p *Plan) bindsMounted(b *Bundle, i int) bool {
-	source := inRoot(b, b.path(p.Guest.Mounts[i].Source))
-	return source != b.path(p.Guest.Mounts[i].Source) && slices.ContainsFunc(p.Guest.Mounts[:i], func(m specs.Mount) bool {
-		return below(source, m.Destination) || below(m.Destination, source)
-	})
-}
-
-// below tells whether path is dir or in it.
-func below(path, dir string) bool {
-	dir = strings.TrimSuffix(filepath.Clean(dir), "/")
-	return path == dir || strings.HasPrefix(path, dir+"/")
+// mounted is the source of mount i in the container's own root, if the mounts
+// before it have made it what it is: only the guest has that. Otherwise it is "".
+func (p *Plan) mounted(b *Bundle, i int, source string) string {
+	own := inRoot(b, source)
+	if own == source || !slices.ContainsFunc(p.Guest.Mounts[:i], func(m specs.Mount) bool {
+		at := filepath.Clean(m.Destination)
+		return within(at, own) || within(own, at)
+	}) {
+		return ""
+	}
+	return own
 }
 
 // splitBind makes m, mount number i, a bind of an export or of what the guest
 // has of its own. It tells whether m is of a file.
 func (p *Plan) splitBind(b *Bundle, i int, m *specs.Mount, stat Stat) (file bool, err error) {
 	source := b.path(m.Source)
+	if own := p.mounted(b, i, source); own != "" {
+		p.dropData(m)
+		m.Source = guestPath(RootExport) + own
+		return false, nil
+	}
 	if p.splitSharedMemory(m, source) {
 		return false, nil
 	}
@@ -234,7 +234,9 @@ func guestsOwn(source string, st fs.FileInfo) (string, error) {
 }
 
 // within tells whether path is dir or lies below it; both are clean.
-func within(dir, path string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
+func within(dir, path string) bool {
+	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
+}
 
 // ofProcess tells whether a path below /proc is about one process.
 func ofProcess(path string) bool {

@@ -122,10 +122,7 @@ func (d *Device) QueueSizes() []uint16 { return []uint16{queueSize} }
 
 // ReadConfig implements [virtio.Device].
 func (d *Device) ReadConfig(offset uint32, p []byte) {
-	clear(p)
-	if uint64(offset) < uint64(len(d.config)) {
-		copy(p, d.config[offset:])
-	}
+	virtio.ReadSpace(d.config, offset, p)
 }
 
 // WriteConfig does nothing: there is no cache to switch off.

@@ -62,12 +62,12 @@ func (d *Device) do(c *queue.Chain, kind uint32, sector uint64, room int) (int, 
 	data := c.ReadableLen - headerSize
 	switch kind {
 	case requestIn:
-		return d.transfer(part(c.Writable, 0, room), sector, room, preadv)
+		return d.transfer(c.Writable, 0, sector, room, preadv)
 	case requestOut:
 		if d.disk.ReadOnly {
 			return 0, statusIOErr
 		}
-		return d.transfer(part(c.Readable, headerSize, data), sector, data, pwritev)
+		return d.transfer(c.Readable, headerSize, sector, data, pwritev)
 	case requestFlush:
 		return 0, result(unix.Fdatasync(int(d.disk.File.Fd())))
 	case requestGetID:
@@ -85,14 +85,14 @@ func (d *Device) inside(sector, count uint64) bool {
 	return sector <= d.sectors && count <= d.sectors-sector
 }
 
-// transfer moves size bytes between bufs and the disk.
-func (d *Device) transfer(bufs [][]byte, sector uint64, size int, move func(fd int, bufs [][]byte, offset int64) (int, error)) (int, status) {
+// transfer moves size bytes between bufs, from their offset skip on, and the disk.
+func (d *Device) transfer(bufs [][]byte, skip int, sector uint64, size int, move func(fd int, bufs [][]byte, offset int64) (int, error)) (int, status) {
 	if size%sectorSize != 0 || !d.inside(sector, uint64(size)/sectorSize) {
 		return 0, statusIOErr
 	}
 	offset := int64(sector * sectorSize)
 	for done := 0; done < size; {
-		n, err := move(int(d.disk.File.Fd()), part(bufs, done, size-done), offset+int64(done))
+		n, err := move(int(d.disk.File.Fd()), part(bufs, skip+done, size-done), offset+int64(done))
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}

@@ -79,10 +79,7 @@ func (d *Device) QueueSizes() []uint16 {
 
 // ReadConfig implements virtio.Device.
 func (d *Device) ReadConfig(offset uint32, p []byte) {
-	clear(p)
-	if uint64(offset) < uint64(len(d.config)) {
-		copy(p, d.config[offset:])
-	}
+	virtio.ReadSpace(d.config, offset, p)
 }
 
 // WriteConfig implements virtio.Device: nothing can be written.

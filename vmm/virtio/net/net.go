@@ -103,10 +103,7 @@ func (d *Device) QueueSizes() []uint16 { return []uint16{queueRx: queueSize, que
 // ReadConfig implements virtio.Device: of struct virtio_net_config only the
 // address is there (section 5.1.4).
 func (d *Device) ReadConfig(offset uint32, p []byte) {
-	clear(p)
-	if offset < uint32(len(d.config.MAC)) {
-		copy(p, d.config.MAC[offset:])
-	}
+	virtio.ReadSpace(d.config.MAC[:], offset, p)
 }
 
 // WriteConfig implements virtio.Device: the space is read-only.

@@ -102,10 +102,7 @@ func (d *Device) QueueSizes() []uint16 {
 func (d *Device) ReadConfig(offset uint32, p []byte) {
 	var space [8]byte
 	binary.LittleEndian.PutUint64(space[:], d.config.GuestCID)
-	clear(p)
-	if offset < uint32(len(space)) {
-		copy(p, space[offset:])
-	}
+	virtio.ReadSpace(space[:], offset, p)
 }
 
 // WriteConfig implements virtio.Device: the space is read-only.

@@ -185,15 +185,19 @@ func (c *Cgroup) OOMKilled() bool {
 
 // MemoryLimit is the cgroup's own, in bytes; 0 if it has none.
 func (c *Cgroup) MemoryLimit() uint64 {
-	dir, file := c.manager.Path("memory"), "memory.limit_in_bytes"
-	if cgroups.IsCgroup2UnifiedMode() {
-		dir, file = c.manager.Path(""), "memory.max"
-	}
-	n, err := fscommon.GetCgroupParamUint(dir, file)
+	n, err := c.memory("memory.limit_in_bytes", "memory.max")
 	if err != nil || n >= unlimited {
 		return 0
 	}
 	return n
+}
+
+// memory reads the memory controller's file of cgroup v1 or v2.
+func (c *Cgroup) memory(v1, v2 string) (uint64, error) {
+	if cgroups.IsCgroup2UnifiedMode() {
+		return fscommon.GetCgroupParamUint(c.manager.Path(""), v2)
+	}
+	return fscommon.GetCgroupParamUint(c.manager.Path("memory"), v1)
 }
 
 // unlimited is what cgroup v1 shows for no limit, rounded down to any page size.

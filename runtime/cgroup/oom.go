@@ -8,7 +8,6 @@ import (
 	"syscall"
 
 	"github.com/opencontainers/cgroups"
-	"github.com/opencontainers/cgroups/fscommon"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,7 +23,7 @@ const (
 // has done. program is to call Exhaust. This process has to be in the cgroup,
 // and its machine to have ended; the memory limit is lowered for good.
 func (c *Cgroup) ProvokeOOM(program ...string) error {
-	used, err := c.memoryUsed()
+	used, err := c.memory("memory.usage_in_bytes", "memory.current")
 	if err != nil {
 		return fmt.Errorf("read memory use of the machine's cgroup: %w", classify(err))
 	}
@@ -38,13 +37,6 @@ func (c *Cgroup) ProvokeOOM(program ...string) error {
 		return nil
 	}
 	return fmt.Errorf("process that was to be killed for want of memory: %w", err)
-}
-
-func (c *Cgroup) memoryUsed() (uint64, error) {
-	if cgroups.IsCgroup2UnifiedMode() {
-		return fscommon.GetCgroupParamUint(c.manager.Path(""), "memory.current")
-	}
-	return fscommon.GetCgroupParamUint(c.manager.Path("memory"), "memory.usage_in_bytes")
 }
 
 // Exhaust uses more memory than ProvokeOOM has left, as the first process that

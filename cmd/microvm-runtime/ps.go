@@ -33,15 +33,16 @@ func ps(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	options := c.Args().Tail()
+	if len(options) > 0 && !slices.Equal(options, []string{"-ef"}) && c.String("format") == "table" {
+		return runPS(c, name, options)
+	}
 	all, err := reader(c).Processes(c.Context, name)
 	if err != nil {
 		return err
 	}
-	switch options := c.Args().Tail(); c.String("format") {
+	switch c.String("format") {
 	case "table":
-		if len(options) > 0 && !slices.Equal(options, []string{"-ef"}) {
-			return runPS(c, name, options)
-		}
 		return writeProcesses(c.App.Writer, all, time.Now())
 	case "json":
 		return writePIDs(c, name)

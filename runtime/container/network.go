@@ -70,10 +70,7 @@ func (s *supervisor) staysEmpty(ns *specs.LinuxNamespace) bool {
 // recordNetwork notes for awaitNetwork what the guest has got.
 func (s *supervisor) recordNetwork(fingerprint string) {
 	path := s.engine.Store.Path(s.request.ID, state.NetworkFile)
-	err := os.WriteFile(path+".new", []byte(fingerprint), 0o600)
-	if err == nil {
-		err = os.Rename(path+".new", path)
-	}
+	err := state.WriteFile(path, []byte(fingerprint))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // gone with the container
 		s.engine.log(s.request.ID).WithError(err).Warn("what the guest's network is was not recorded")
 	}

@@ -104,11 +104,7 @@ func (d *Dir) Save(s *State) error {
 	if err != nil {
 		return fmt.Errorf("save state: %w", err)
 	}
-	tmp := d.Path("." + stateFile)
-	if err := os.WriteFile(tmp, data, 0o600); err != nil {
-		return fmt.Errorf("save state: %w", err)
-	}
-	if err := os.Rename(tmp, d.Path(stateFile)); err != nil {
+	if err := WriteFile(d.Path(stateFile), data); err != nil {
 		return fmt.Errorf("save state: %w", err)
 	}
 	return nil

@@ -18,6 +18,7 @@ import (
 
 	"github.com/microvm/microvm/agent/api"
 	"github.com/microvm/microvm/runtime/bundle"
+	"github.com/microvm/microvm/runtime/state"
 )
 
 // configType is the end of the type of a pod's configuration; what is before it
@@ -63,10 +64,7 @@ func writeBundle(dir string, r request) error {
 		return fmt.Errorf("write bundle: %w", err)
 	}
 	// A part of it would be taken for a client's.
-	if err = os.WriteFile(file+".new", data, 0o600); err == nil {
-		err = os.Rename(file+".new", file)
-	}
-	if err != nil {
+	if err := state.WriteFile(file, data); err != nil {
 		return fmt.Errorf("write bundle: %w", err)
 	}
 	return nil

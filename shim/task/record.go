@@ -33,11 +33,7 @@ func (m *machine) save(r record) error {
 	if err != nil {
 		return fmt.Errorf("encode machine's record: %w", err)
 	}
-	path := filepath.Join(m.dir, recordFile)
-	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
-		return fmt.Errorf("write machine's record: %w", err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
+	if err := state.WriteFile(filepath.Join(m.dir, recordFile), data); err != nil {
 		return fmt.Errorf("write machine's record: %w", err)
 	}
 	return nil

@@ -30,17 +30,24 @@ func useDisks(spec *specs.Spec) error {
 	if spec.Linux == nil {
 		return nil
 	}
+	numbers := map[number]number{}
 	for i := range spec.Linux.Devices {
-		if err := useDisk(&spec.Linux.Devices[i], spec.Linux.Resources); err != nil {
+		if err := useDisk(&spec.Linux.Devices[i], numbers); err != nil {
 			return err
 		}
+	}
+	if r := spec.Linux.Resources; r != nil {
+		translate(r.Devices, numbers)
 	}
 	return nil
 }
 
-// useDisk gives d, and the rules about it, the guest's numbers if d is one of
-// the guest's disks.
-func useDisk(d *specs.LinuxDevice, r *specs.LinuxResources) error {
+// number is a block device's.
+type number struct{ major, minor int64 }
+
+// useDisk gives d the guest's number if d is one of the guest's disks, and
+// notes it in numbers under the host's.
+func useDisk(d *specs.LinuxDevice, numbers map[number]number) error {
 	if d.Type != "b" {
 		return nil
 	}
@@ -55,19 +62,23 @@ func useDisk(d *specs.LinuxDevice, r *specs.LinuxResources) error {
 	if err != nil {
 		return fmt.Errorf("device %s: %w", d.Path, err)
 	}
-	host := *d
+	host := number{d.Major, d.Minor}
 	d.Major, d.Minor = int64(unix.Major(st.Rdev)), int64(unix.Minor(st.Rdev))
-	if r == nil {
-		return nil
-	}
-	for i := range r.Devices {
-		rule := &r.Devices[i]
-		if rule.Type == "b" && rule.Major != nil && rule.Minor != nil && *rule.Major == host.Major && *rule.Minor == host.Minor {
-			major, minor := d.Major, d.Minor
-			rule.Major, rule.Minor = &major, &minor
+	numbers[host] = number{d.Major, d.Minor}
+	return nil
+}
+
+// translate makes rules about block devices of the host rules about the guest's.
+func translate(rules []specs.LinuxDeviceCgroup, numbers map[number]number) {
+	for i := range rules {
+		r := &rules[i]
+		if r.Type != "b" || r.Major == nil || r.Minor == nil {
+			continue
+		}
+		if guest, ok := numbers[number{*r.Major, *r.Minor}]; ok {
+			r.Major, r.Minor = &guest.major, &guest.minor
 		}
 	}
-	return nil
 }
 
 // disk finds the disk with a serial by its name in /dev.

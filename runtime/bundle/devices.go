@@ -24,12 +24,15 @@ var guestDevices = map[[2]int64]string{
 // loopMajor is the number of loop devices, which the guest makes on demand.
 const loopMajor = 7
 
-func inGuest(d specs.LinuxDevice) bool {
+// inGuest tells whether the guest has d of its own. One of the host's loop
+// devices with a file behind it is another one than the guest's.
+func inGuest(d specs.LinuxDevice, stat Stat) bool {
 	switch d.Type {
 	case "c", "u":
 		return guestDevices[[2]int64{d.Major, d.Minor}] != ""
 	case "b":
-		return d.Major == loopMajor
+		_, err := stat(fmt.Sprintf("/sys/dev/block/%d:%d/loop", d.Major, d.Minor))
+		return d.Major == loopMajor && err != nil
 	}
 	return false
 }
@@ -64,8 +67,8 @@ func onHost(d specs.LinuxDevice, stat Stat) bool {
 
 // splitDevices makes block devices of the host disks of the guest, refuses other
 // devices that the guest does not have, and leaves both out of a privileged
-// container. A node for a device that the host
-// has not either is made in the guest: it is as good there.
+// container. A node for a device that the host has not either is made in the
+// guest: it is as good there.
 func (p *Plan) splitDevices(b *Bundle, stat Stat) error {
 	l := p.Guest.Linux
 	all := privileged(l)
@@ -76,7 +79,7 @@ func (p *Plan) splitDevices(b *Bundle, stat Stat) error {
 		case d.Type == "p":
 			d.Major, d.Minor = 0, 0 // a pipe has no numbers, but may be given some
 			kept = append(kept, d)
-		case inGuest(d) || !onHost(d, stat):
+		case inGuest(d, stat) || !onHost(d, stat):
 			kept = append(kept, d)
 		case all:
 			missing = append(missing, d.Path)

@@ -9,10 +9,11 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// hostWith8 is a host that has the block device 8:0, the character device 8:1
-// and no other.
+// hostWith8 is a host that has the block device 8:0, the character device 8:1,
+// the loop devices 7:8, with a file behind it, and 7:9, and no other.
 func hostWith8(path string) (fs.FileInfo, error) {
-	if path == "/sys/dev/block/8:0" || path == "/sys/dev/char/8:1" {
+	switch path {
+	case "/sys/dev/block/8:0", "/sys/dev/char/8:1", "/sys/dev/block/7:8", "/sys/dev/block/7:8/loop", "/sys/dev/block/7:9":
 		return os.Stat("/")
 	}
 	return nil, fs.ErrNotExist
@@ -24,6 +25,8 @@ func TestDevices(t *testing.T) {
 	none := specs.LinuxDevice{Path: "/dev/none", Type: "c", Major: 8}
 	sda := specs.LinuxDevice{Path: "/dev/sda", Type: "b", Major: 8}
 	tty := specs.LinuxDevice{Path: "/dev/tty1", Type: "c", Major: 8, Minor: 1}
+	used := specs.LinuxDevice{Path: "/dev/loop8", Type: "b", Major: 7, Minor: 8}
+	free := specs.LinuxDevice{Path: "/dev/loop9", Type: "b", Major: 7, Minor: 9}
 	all := []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}, {Allow: true, Access: "rwm"}}
 	for _, c := range []struct {
 		name    string
@@ -35,6 +38,8 @@ func TestDevices(t *testing.T) {
 		{"in the guest", nil, []specs.LinuxDevice{fuse, pipe}, "/dev/fuse /dev/pipe", ""},
 		{"in neither", nil, []specs.LinuxDevice{none}, "/dev/none", ""},
 		{"on the host", nil, []specs.LinuxDevice{fuse, sda}, "", "/config.json: linux.devices[1]: find the host's /dev/sda (b 8:0): "},
+		{"loop devices", nil, []specs.LinuxDevice{free, used}, "", "/config.json: linux.devices[1]: find the host's /dev/loop8 (b 7:8): "},
+		{"free loop device", nil, []specs.LinuxDevice{free}, "/dev/loop9", ""},
 		{"terminal of the host", nil, []specs.LinuxDevice{fuse, tty}, "", "/config.json: linux.devices[1]: /dev/tty1 (c 8:1) is a device of the host"},
 		{"privileged", all, []specs.LinuxDevice{sda, fuse, none}, "/dev/fuse /dev/none", "1 devices of the host do not exist in the guest: /dev/sda"},
 	} {

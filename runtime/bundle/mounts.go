@@ -128,7 +128,10 @@ func (p *Plan) splitDisk(b *Bundle, i int, m *specs.Mount, stat Stat) error {
 	d := Disk{Serial: fmt.Sprintf("mount%d", i), Path: path, ReadOnly: readOnly(m.Options) || m.Type == "erofs"}
 	p.Disks = append(p.Disks, d)
 	m.Source = api.DisksDir + "/" + d.Serial
-	m.Options = slices.DeleteFunc(slices.Clone(m.Options), func(o string) bool { return o == "loop" })
+	m.Options = slices.DeleteFunc(slices.Clone(m.Options), func(o string) bool { return o == "loop" || m.Type == "erofs" && o == "rw" })
+	if m.Type == "erofs" {
+		m.Options = append(m.Options, "ro") // else the kernel opens the disk to write, which is refused
+	}
 	return nil
 }
 

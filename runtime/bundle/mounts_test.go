@@ -98,7 +98,7 @@ func TestDiskMounts(t *testing.T) {
 		s.Mounts = []specs.Mount{
 			{Destination: "/a", Type: "ext4", Source: image, Options: []string{"loop", "noatime"}},
 			{Destination: "/b", Type: "ext4", Source: image, Options: []string{"ro"}},
-			{Destination: "/c", Type: "erofs", Source: image},
+			{Destination: "/c", Type: "erofs", Source: image, Options: []string{"rw", "noatime"}},
 		}
 	})
 	plan, err := b.Split("x", os.Stat)
@@ -110,6 +110,9 @@ func TestDiskMounts(t *testing.T) {
 	}
 	if m := plan.Guest.Mounts[0]; m.Source != "/run/microvm/disks/mount0" || !slices.Equal(m.Options, []string{"noatime"}) {
 		t.Errorf("%+v", m)
+	}
+	if m := plan.Guest.Mounts[2]; !slices.Equal(m.Options, []string{"noatime", "ro"}) {
+		t.Errorf("erofs: %+v", m)
 	}
 	for source, want := range map[string]string{"/dev/null": "neither a file nor a block device", "/nowhere": "no such file"} {
 		b := load(t, func(s *specs.Spec) { s.Mounts = []specs.Mount{{Destination: "/a", Type: "ext4", Source: source}} })

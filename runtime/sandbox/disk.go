@@ -3,6 +3,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -29,17 +30,48 @@ func (d *donation) openDisks(c *Config) error {
 // open opens and locks the disk. Two kernels that write to one file system, or
 // one that reads what the other writes, would ruin it.
 func (d *Disk) open() (*os.File, error) {
-	flags, lock := os.O_RDWR|unix.O_EXCL, unix.LOCK_EX
-	if d.ReadOnly {
-		flags, lock = os.O_RDONLY, unix.LOCK_SH
+	f, err := d.openUnused()
+	if err != nil {
+		return nil, err
 	}
+	lock := unix.LOCK_EX
+	if d.ReadOnly {
+		lock = unix.LOCK_SH
+	}
+	if err := unix.Flock(int(f.Fd()), lock|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock disk %s: another machine or program uses it: %w", d.Path, err)
+	}
+	return f, nil
+}
+
+// openUnused opens the disk unless the host itself uses it.
+func (d *Disk) openUnused() (*os.File, error) {
 	info, err := os.Stat(d.Path)
 	if err != nil {
 		return nil, fmt.Errorf("open disk: %w", err)
 	}
-	if info.Mode().IsRegular() {
-		flags &^= unix.O_EXCL // of block devices only: not mounted, for one
+	flags := os.O_RDWR
+	if d.ReadOnly {
+		flags = os.O_RDONLY
 	}
+	if info.Mode().IsRegular() {
+		if err := d.looped(info); err != nil {
+			return nil, err
+		}
+		return d.openAs(flags)
+	}
+	// O_EXCL is a claim, which the host's file systems make, too, on the device
+	// or a part of it. Machines that only read share the device.
+	claim, err := d.openAs(flags | unix.O_EXCL)
+	if err != nil || !d.ReadOnly {
+		return claim, err
+	}
+	defer claim.Close()
+	return d.openAs(flags)
+}
+
+func (d *Disk) openAs(flags int) (*os.File, error) {
 	f, err := os.OpenFile(d.Path, flags, 0)
 	if errors.Is(err, unix.EBUSY) {
 		return nil, fmt.Errorf("open disk %s: the host uses it: unmount it there: %w", d.Path, err)
@@ -47,9 +79,18 @@ func (d *Disk) open() (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open disk: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), lock|unix.LOCK_NB); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("lock disk %s: another machine or program uses it: %w", d.Path, err)
-	}
 	return f, nil
+}
+
+// looped returns an error if the host uses the image, which is file, through a
+// loop device. Two that only read do not disturb each other.
+func (d *Disk) looped(file fs.FileInfo) error {
+	name, readOnly, err := loopDevice(file)
+	if err != nil {
+		return fmt.Errorf("disk %s: look for loop devices on it: %w", d.Path, err)
+	}
+	if name == "" || readOnly && d.ReadOnly {
+		return nil
+	}
+	return fmt.Errorf("disk %s: the host uses it through /dev/%s: unmount it there and detach it (losetup -d /dev/%s)", d.Path, name, name)
 }

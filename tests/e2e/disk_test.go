@@ -40,11 +40,14 @@ func onDisk(kind, source, destination string, options ...string) func(*specs.Spe
 
 func TestDiskMount(t *testing.T) {
 	s := newSite(t)
-	rw, ro := newImage(t), newImage(t)
-	out := s.output(s.bundle(sh(`cat /rw/dir/file /ro/dir/file && echo; echo from the guest > /rw/new && touch /ro/new 2>&1; grep -c ' ext4 ' /proc/mounts
+	rw, ro, layer := newImage(t), newImage(t), filepath.Join(t.TempDir(), "layer")
+	if out, err := exec.Command("mkfs.erofs", layer, hostTree(t, map[string]string{"file": "from a layer"})).CombinedOutput(); err != nil {
+		t.Fatalf("mkfs.erofs: %v: %s", err, out)
+	}
+	out := s.output(s.bundle(sh(`cat /rw/dir/file /ro/dir/file /layer/file && echo; echo from the guest > /rw/new && touch /ro/new 2>&1; grep -c ' ext4 ' /proc/mounts
 		dd if=/dev/zero of=/rw/zeroes bs=1M count=4 2>/dev/null && sync && wc -c < /rw/zeroes`),
-		onDisk("ext4", rw, "/rw", "loop"), onDisk("ext4", ro, "/ro", "ro")))
-	want := "from the hostfrom the host\ntouch: /ro/new: Read-only file system\n2\n4194304\n"
+		onDisk("ext4", rw, "/rw", "loop"), onDisk("ext4", ro, "/ro", "ro"), onDisk("erofs", layer, "/layer")))
+	want := "from the hostfrom the hostfrom a layer\ntouch: /ro/new: Read-only file system\n2\n4194304\n"
 	if out != want {
 		t.Errorf("got %q, want %q", out, want)
 	}
@@ -86,25 +89,20 @@ func TestDiskThatIsNone(t *testing.T) {
 	}
 }
 
-// TestBlockDevice gives a container a RAM disk of the host.
+// TestBlockDevice gives a container a loop device of the host, which is not the
+// guest's of the same number.
 func TestBlockDevice(t *testing.T) {
-	const path = "/dev/ram0"
-	if err := exec.Command("modprobe", "brd", "rd_nr=1", "rd_size=8192").Run(); err != nil {
-		t.Skipf("needs a RAM disk: modprobe brd: %v", err)
+	image := filepath.Join(t.TempDir(), "image")
+	content := make([]byte, 64<<10)
+	copy(content[4096:], "written by the host")
+	if err := os.WriteFile(image, content, 0o600); err != nil {
+		t.Fatal(err)
 	}
 	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
-		t.Skipf("needs a RAM disk: %v", err)
+	if err := unix.Stat(loopDevice(t, image), &st); err != nil {
+		t.Fatal(err)
 	}
 	major, minor := int64(unix.Major(st.Rdev)), int64(unix.Minor(st.Rdev))
-	disk, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer disk.Close()
-	if _, err := disk.WriteAt([]byte("written by the host"), 4096); err != nil {
-		t.Fatal(err)
-	}
 	device := func(access string) func(*specs.Spec) {
 		return func(spec *specs.Spec) {
 			mode, uid := os.FileMode(0o660), uint32(7)
@@ -118,11 +116,23 @@ func TestBlockDevice(t *testing.T) {
 	if got, want := s.output(s.bundle(sh(script), device("rwm"))), "660:7:block special file\nwritten by the host\nwritten\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	text := make([]byte, 12)
-	if _, err := disk.ReadAt(text, 8192); err != nil || string(text) != "by the guest" {
-		t.Errorf("the host reads %q, %v", text, err)
+	if content, err := os.ReadFile(image); err != nil || string(content[8192:8204]) != "by the guest" {
+		t.Errorf("the host reads %q, %v", content[8192:8204], err)
 	}
 	if o := s.runBundle(s.bundle(sh(script), device("r"))); o.code == 0 || strings.Contains(o.stdout, "\nwritten\n") {
 		t.Errorf("read-only: %v", o)
 	}
+}
+
+// loopDevice puts image behind a loop device of the host.
+func loopDevice(t *testing.T, image string) (path string) {
+	t.Helper()
+	_ = exec.Command("modprobe", "loop").Run() // which a kernel that has it built in does not need
+	out, err := exec.Command("losetup", "--find", "--show", image).Output()
+	if err != nil {
+		t.Fatalf("losetup: %v", err)
+	}
+	path = strings.TrimSpace(string(out))
+	t.Cleanup(func() { exec.Command("losetup", "--detach", path).Run() })
+	return path
 }

@@ -50,7 +50,7 @@ type Disk struct {
 // Device is a block device.
 type Device struct {
 	disk    Disk
-	sectors uint64
+	sectors uint64 // of sectorSize, whatever the block size
 	config  []byte
 	run     *run // between Activate and Reset
 }
@@ -58,7 +58,7 @@ type Device struct {
 var _ virtio.Device = (*Device)(nil)
 
 // New makes a block device of disk, whose file becomes the device's. Bytes
-// behind the last full sector are not seen.
+// behind the last full block are not seen.
 func New(disk Disk) (*Device, error) {
 	size, err := sizeOf(disk.File)
 	if err != nil {
@@ -67,8 +67,12 @@ func New(disk Disk) (*Device, error) {
 	if len(disk.Serial) > serialSize {
 		return nil, fmt.Errorf("serial %q of a disk has more than %d bytes", disk.Serial, serialSize)
 	}
-	d := &Device{disk: disk, sectors: size / sectorSize}
-	d.config = d.newConfig()
+	block, err := blockSize(disk.File)
+	if err != nil {
+		return nil, fmt.Errorf("block size of disk %s: %w", disk.Serial, err)
+	}
+	d := &Device{disk: disk, sectors: size / block * (block / sectorSize)}
+	d.config = d.newConfig(uint32(block))
 	return d, nil
 }
 
@@ -89,19 +93,29 @@ func sizeOf(f *os.File) (uint64, error) {
 	return uint64(end), err
 }
 
+// blockSize is the least that f can clear at once, in bytes: what a block device
+// calls its logical block size.
+func blockSize(f *os.File) (uint64, error) {
+	n, err := unix.IoctlGetInt(int(f.Fd()), unix.BLKSSZGET)
+	if errors.Is(err, unix.ENOTTY) {
+		return sectorSize, nil // a regular file
+	}
+	return max(uint64(n), sectorSize), err
+}
+
 // newConfig is struct virtio_blk_config (section 5.2.4).
-func (d *Device) newConfig() []byte {
+func (d *Device) newConfig(block uint32) []byte {
 	c := make([]byte, 60)
 	put32 := func(at int, v uint32) { binary.LittleEndian.PutUint32(c[at:], v) }
 	binary.LittleEndian.PutUint64(c, d.sectors)
-	put32(12, queueSize-2) // seg_max: all but header and status
-	put32(20, sectorSize)  // blk_size
-	put32(36, maxRange)    // max_discard_sectors
-	put32(40, 1)           // max_discard_seg
-	put32(44, 8)           // discard_sector_alignment
-	put32(48, maxRange)    // max_write_zeroes_sectors
-	put32(52, 1)           // max_write_zeroes_seg
-	c[56] = 1              // write_zeroes_may_unmap
+	put32(12, queueSize-2)              // seg_max: all but header and status
+	put32(20, block)                    // blk_size
+	put32(36, maxRange)                 // max_discard_sectors
+	put32(40, 1)                        // max_discard_seg
+	put32(44, max(8, block/sectorSize)) // discard_sector_alignment
+	put32(48, maxRange)                 // max_write_zeroes_sectors
+	put32(52, 1)                        // max_write_zeroes_seg
+	c[56] = 1                           // write_zeroes_may_unmap
 	return c
 }
 

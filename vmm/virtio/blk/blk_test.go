@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/binary"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/microvm/microvm/vmm/virtio"
@@ -229,6 +231,36 @@ func TestConfiguration(t *testing.T) {
 	defer w.Close()
 	if _, err := New(Disk{File: pipe}); err == nil {
 		t.Error("a pipe was taken for a disk")
+	}
+}
+
+// TestBlockSize has a block device that only clears whole blocks of 4096 bytes.
+func TestBlockSize(t *testing.T) {
+	image := filepath.Join(t.TempDir(), "image")
+	if err := os.WriteFile(image, bytes.Repeat([]byte{7}, 6*4096+512), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("losetup", "--find", "--show", "--sector-size", "4096", image).Output()
+	if err != nil {
+		t.Fatalf("losetup: %v", err)
+	}
+	path := strings.TrimSpace(string(out))
+	defer exec.Command("losetup", "--detach", path).Run()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	d, err := New(Disk{File: f})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := make([]byte, 60)
+	d.ReadConfig(0, config)
+	for at, want := range map[int]uint32{0: 6 * 8, 20: 4096, 44: 8} {
+		if got := binary.LittleEndian.Uint32(config[at:]); got != want {
+			t.Errorf("at %d of the configuration: %d, want %d", at, got, want)
+		}
 	}
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -93,23 +92,10 @@ func (d *devices) openVsock(c *control.Config, log *logrus.Entry) error {
 	if err != nil {
 		return err
 	}
-	d.listener, err = unixListener(f)
-	return err
-}
-
-// unixListener takes f over.
-func unixListener(f *os.File) (*net.UnixListener, error) {
-	defer f.Close()
-	l, err := net.FileListener(f)
-	if err != nil {
-		return nil, fmt.Errorf("open vsock listener: %w", err)
+	if d.listener, err = unixListener(f); err != nil {
+		return fmt.Errorf("vsock listener: %w", err)
 	}
-	u, ok := l.(*net.UnixListener)
-	if !ok {
-		return nil, errors.Join(errors.New("open vsock listener: not a unix socket"), l.Close())
-	}
-	u.SetUnlinkOnClose(false) // the path is the owner's
-	return u, nil
+	return nil
 }
 
 // listen serves the host's clients.

@@ -2,6 +2,9 @@
 // the machine's owner, which hands over a configuration (package vmm/control)
 // and every file the machine may use as open descriptors; it opens nothing by
 // path but QEMU on the software machine, and it ends when the owner does.
+//
+// As `microvm-vmm fs` it is the file-system device of another VMM's machine,
+// over vhost-user.
 package main
 
 import (
@@ -26,6 +29,9 @@ const (
 )
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "fs" {
+		os.Exit(shareMain(os.Args[2:]))
+	}
 	configFD := flag.Int("config-fd", -1, "descriptor to read the configuration from")
 	flag.Parse()
 	if *configFD < 3 || flag.NArg() != 0 {

@@ -105,10 +105,10 @@ func (s *Server) link(c *call, dir *node) error {
 // sibling returns a second node of a request, pinned, which must be of the
 // same export as the first.
 func (s *Server) sibling(n *node, id uint64) (*node, error) {
-	if id == rootID {
+	other := s.nodes.get(id)
+	if other == nil && id == rootID {
 		return nil, unix.EXDEV
 	}
-	other := s.nodes.get(id)
 	if other == nil {
 		return nil, unix.ESTALE
 	}
@@ -174,18 +174,26 @@ func (s *Server) createAt(c *call, dir *node, name string, flags int, mode uint3
 	if err != nil {
 		return err
 	}
-	path, err := s.host.fds.open(dir.exp, func() (int, error) { return s.host.reopen(fd, unix.O_PATH) })
-	if err != nil {
-		s.host.fds.close(dir.exp, fd)
-		return err
-	}
 	var st unix.Statx_t
-	n, err := s.adopt(dir.exp, path, &st)
+	n, err := s.adoptOpen(dir.exp, fd, &st)
 	if err != nil {
 		s.host.fds.close(dir.exp, fd)
 		return err
 	}
 	return s.replyCreated(c, n, fd, &st)
+}
+
+// adoptOpen is adopt for the file that is open as fd, which stays the caller's;
+// it reads the attributes.
+func (s *Server) adoptOpen(e *export, fd int, st *unix.Statx_t) (*node, error) {
+	if err := statxFD(fd, st); err != nil {
+		return nil, err
+	}
+	path, err := s.host.fds.open(e, func() (int, error) { return s.host.reopen(fd, unix.O_PATH) })
+	if err != nil {
+		return nil, err
+	}
+	return s.adopt(e, path, st)
 }
 
 // createExisting opens what CREATE found in its place.

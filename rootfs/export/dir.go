@@ -156,12 +156,21 @@ func (s *Server) addDirent(l *listing, dir *node, d *dirent) {
 	ino := s.inodes.of(dir.key.dev, d.ino)
 	dots := string(d.name) == "." || string(d.name) == ".."
 	if dir.isRoot() && string(d.name) == ".." {
-		ino = rootIno // what is above is not the guest's business
+		ino = s.aboveRoot(dir)
 	}
 	if l.plus {
 		s.addEntry(l, dir, d, dots)
 	}
 	l.add(ino, d)
+}
+
+// aboveRoot is the number of what the guest finds above an export: what is
+// there on the host is not its business.
+func (s *Server) aboveRoot(dir *node) uint64 {
+	if dir.id == rootID {
+		return s.inodes.of(dir.key.dev, dir.key.ino)
+	}
+	return rootIno
 }
 
 // addEntry appends struct fuse_entry_out. An entry that can't be looked up any

@@ -117,10 +117,10 @@ func (s *Server) serve(op *operation, c *call) error {
 	if op.session != nil {
 		return op.session(s, c)
 	}
-	if c.nodeID == rootID {
+	n := s.nodes.get(c.nodeID)
+	if n == nil && c.nodeID == rootID {
 		return s.serveRoot(op, c)
 	}
-	n := s.nodes.get(c.nodeID)
 	if n == nil {
 		return unix.ESTALE
 	}

@@ -65,9 +65,13 @@ var kernelFS = []int64{
 // configfsMagic is CONFIGFS_MAGIC of linux/magic.h.
 const configfsMagic = 0x62656570
 
-// checkCrossing refuses to go from dir into a kernel's file system that is
-// mounted in it. An export of a whole host has them.
+// checkCrossing reads the attributes of fd, a child of dir, and refuses to go
+// into a kernel's file system that is mounted in dir. An export of a whole host
+// has them.
 func checkCrossing(dir *node, fd int, st *unix.Statx_t) error {
+	if err := statxFD(fd, st); err != nil {
+		return err
+	}
 	if unix.Mkdev(st.Dev_major, st.Dev_minor) == dir.key.dev {
 		return nil
 	}
@@ -81,14 +85,10 @@ func checkCrossing(dir *node, fd int, st *unix.Statx_t) error {
 	return nil
 }
 
-// adopt returns the node of fd's inode with its attributes, a new one if
+// adopt returns the node of fd's inode, whose attributes are st, a new one if
 // needed, and counts a lookup. It takes fd over, an O_PATH descriptor that is
 // counted.
 func (s *Server) adopt(e *export, fd int, st *unix.Statx_t) (*node, error) {
-	if err := statxFD(fd, st); err != nil {
-		s.host.fds.close(e, fd)
-		return nil, err
-	}
 	n, err := s.nodes.adopt(s.host, e, fd, st)
 	if err != nil {
 		s.host.fds.close(e, fd)

@@ -128,6 +128,15 @@ func (t *nodeTable) insertLocked(n *node) {
 	t.byID[n.id], t.byKey[n.key] = n, n
 }
 
+// makeRoot makes n the root of the share.
+func (t *nodeTable) makeRoot(n *node) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.byID, n.id)
+	n.id = rootID
+	t.byID[rootID] = n
+}
+
 // get returns the node with the given id, not pinned, or nil.
 func (t *nodeTable) get(id uint64) *node {
 	t.mu.RLock()

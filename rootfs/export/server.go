@@ -82,6 +82,25 @@ func (s *Server) AddExport(name string, f *os.File, p Policy) error {
 	return nil
 }
 
+// ExportAsRoot makes f, a directory opened in any way, the root of the share
+// itself, in place of the synthetic one. It is for a share of a single export,
+// before the first request; f stays the caller's.
+func (s *Server) ExportAsRoot(f *os.File, p Policy) error {
+	if len(s.exports.all()) > 0 {
+		return fmt.Errorf("export as root: %w: there are other exports", os.ErrExist)
+	}
+	e, err := s.newExport("", f, p)
+	if err != nil {
+		return fmt.Errorf("export as root: %w", err)
+	}
+	if !e.root.isDir() {
+		s.retire(e)
+		return fmt.Errorf("export as root: %w: not a directory", os.ErrInvalid)
+	}
+	s.nodes.makeRoot(e.root)
+	return s.exports.add(e)
+}
+
 // RemoveExport takes name away from the guest: what it has looked up or opened
 // there answers ESTALE from now on. When it returns, the server holds no
 // descriptor of the export any more, so that its file system can be unmounted.

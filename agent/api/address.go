@@ -34,7 +34,7 @@ const (
 	// the sources of its bind mounts lie below.
 	ExportsDir = "/run/microvm/exports"
 	// DisksDir has no files: a source below it in a container's mounts stands
-	// for the disk whose serial is its name.
+	// for the disk whose serial, see [DiskLabel], is its name.
 	DisksDir = "/run/microvm/disks"
 	// NetworkNamespace is where the agent pins the containers' network
 	// namespace, if the machine has network devices.

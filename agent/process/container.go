@@ -19,8 +19,11 @@ type container struct {
 	id     string
 	bundle string
 	root   rootfs
-	lib    *libcontainer.Container
-	init   *process
+	disks  *disks
+	// serials are those of the disks that it uses.
+	serials []string
+	lib     *libcontainer.Container
+	init    *process
 
 	mu     sync.Mutex
 	execs  map[string]*process
@@ -36,7 +39,7 @@ func (e *Engine) create(ctx context.Context, id, bundle string, spec *specs.Spec
 	if err != nil {
 		return nil, err
 	}
-	c := &container{id: id, bundle: bundle, execs: make(map[string]*process)}
+	c := &container{id: id, bundle: bundle, disks: &e.disks, execs: make(map[string]*process)}
 	if err := e.build(c, spec, stdio, pipes); err != nil {
 		e.disconnect(pipes)
 		return nil, errors.Join(err, e.dismantle(c))
@@ -53,7 +56,7 @@ func (e *Engine) build(c *container, spec *specs.Spec, stdio Stdio, pipes *plumb
 	if c.root, err = mountRoot(e.roots, c.id, spec); err != nil {
 		return err
 	}
-	if err := errors.Join(useDisks(spec), sizeSharedMemory(spec)); err != nil {
+	if err := errors.Join(c.useDisks(spec), sizeSharedMemory(spec)); err != nil {
 		return err
 	}
 	adopt := e.joinNetwork(spec)
@@ -233,7 +236,7 @@ func (e *Engine) dismantle(c *container) error {
 			return fmt.Errorf("delete container %s: %w", c.id, err)
 		}
 	}
-	err := c.root.unmount()
+	err := errors.Join(c.root.unmount(), c.dropDisks())
 	c.root = ""
 	return err
 }

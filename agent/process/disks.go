@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -13,26 +12,50 @@ import (
 	"github.com/microvm/microvm/agent/api"
 )
 
+// useSource makes source the guest's path of the disk that it stands for, if it does.
+func (c *container) useSource(source *string) error {
+	serial, ok := strings.CutPrefix(*source, api.DisksDir+"/")
+	if !ok {
+		return nil
+	}
+	path, err := c.useDisk(serial)
+	if err != nil {
+		return err
+	}
+	*source = path
+	return nil
+}
+
+// useDisk returns the path of a disk, which is the container's until dropDisks.
+func (c *container) useDisk(serial string) (path string, err error) {
+	if path, err = c.disks.use(serial); err == nil {
+		c.serials = append(c.serials, serial)
+	}
+	return path, err
+}
+
+func (c *container) dropDisks() (err error) {
+	for _, serial := range c.serials {
+		err = errors.Join(err, c.disks.drop(serial))
+	}
+	c.serials = nil
+	return err
+}
+
 // useDisks puts the guest's own names and numbers of disks into spec.
-func useDisks(spec *specs.Spec) error {
+func (c *container) useDisks(spec *specs.Spec) error {
 	for i := range spec.Mounts {
 		m := &spec.Mounts[i]
-		serial, ok := strings.CutPrefix(m.Source, api.DisksDir+"/")
-		if !ok {
-			continue
-		}
-		name, err := disk(serial)
-		if err != nil {
+		if err := c.useSource(&m.Source); err != nil {
 			return fmt.Errorf("mount %s: %w", m.Destination, err)
 		}
-		m.Source = "/dev/" + name
 	}
 	if spec.Linux == nil {
 		return nil
 	}
 	numbers := map[number]number{}
 	for i := range spec.Linux.Devices {
-		if err := useDisk(&spec.Linux.Devices[i], numbers); err != nil {
+		if err := c.useDevice(&spec.Linux.Devices[i], numbers); err != nil {
 			return err
 		}
 	}
@@ -45,19 +68,19 @@ func useDisks(spec *specs.Spec) error {
 // number is a block device's.
 type number struct{ major, minor int64 }
 
-// useDisk gives d the guest's number if d is one of the guest's disks, and
+// useDevice gives d the guest's number if d is one of the guest's disks, and
 // notes it in numbers under the host's.
-func useDisk(d *specs.LinuxDevice, numbers map[number]number) error {
+func (c *container) useDevice(d *specs.LinuxDevice, numbers map[number]number) error {
 	if d.Type != "b" {
 		return nil
 	}
-	name, err := disk(api.DeviceSerial(d.Major, d.Minor))
+	path, err := c.useDisk(api.DeviceSerial(d.Major, d.Minor))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil // a node without a disk
 	}
 	var st unix.Stat_t
 	if err == nil {
-		err = unix.Stat("/dev/"+name, &st)
+		err = unix.Stat(path, &st)
 	}
 	if err != nil {
 		return fmt.Errorf("device %s: %w", d.Path, err)
@@ -79,18 +102,4 @@ func translate(rules []specs.LinuxDeviceCgroup, numbers map[number]number) {
 			r.Major, r.Minor = &guest.major, &guest.minor
 		}
 	}
-}
-
-// disk finds the disk with a serial by its name in /dev.
-func disk(serial string) (string, error) {
-	files, err := filepath.Glob("/sys/block/vd*/serial")
-	if err != nil {
-		return "", err
-	}
-	for _, f := range files {
-		if text, err := os.ReadFile(f); err == nil && strings.TrimSpace(string(text)) == serial {
-			return filepath.Base(filepath.Dir(f)), nil
-		}
-	}
-	return "", fmt.Errorf("disk %s: %w", serial, os.ErrNotExist)
 }

@@ -24,6 +24,7 @@ type Engine struct {
 	roots   string // where the containers' roots are mounted
 	streams *Streams
 	reaper  *Reaper
+	disks   disks
 	wg      sync.WaitGroup // one for each process that was launched
 
 	mu         sync.Mutex

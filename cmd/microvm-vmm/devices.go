@@ -28,7 +28,7 @@ type devices struct {
 	vsock    *vsock.Device
 	listener *net.UnixListener
 	nics     []*virtionet.Device
-	disks    []*blk.Device
+	disks    *blk.Device // nil if there are none, and never will be
 	rng      *rng.Device
 	console  *console.Device
 }

@@ -42,8 +42,8 @@ func (d *devices) guestDevices() []virtio.Device {
 	for _, n := range d.nics {
 		all = append(all, n)
 	}
-	for _, disk := range d.disks {
-		all = append(all, disk)
+	if d.disks != nil {
+		all = append(all, d.disks)
 	}
 	return all
 }

@@ -110,6 +110,10 @@ func (s service) answer(r control.Request, files []*os.File) control.Event {
 		err = s.addExport(r.Export, files)
 	case control.OpRemoveExport:
 		err = s.removeExport(r.Export)
+	case control.OpAddDisk:
+		err = s.addDisk(r.Disk, files)
+	case control.OpRemoveDisk:
+		err = s.removeDisk(r.Disk)
 	case control.OpAttachNIC:
 		err = s.attachNIC(r.NIC, r.Froms, files)
 	case control.OpDetachNIC:

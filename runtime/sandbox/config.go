@@ -24,8 +24,10 @@ type Config struct {
 	Exports []Export
 	// NICs are the guest's network devices, which AttachNIC joins to the host.
 	NICs []NIC
-	// Disks are the guest's block devices.
+	// Disks are the guest's.
 	Disks []Disk
+	// MoreDisks makes room for AddDisk, unless the network devices take it.
+	MoreDisks bool
 	// OwnMACs has the guest send from no other MAC than its interfaces have.
 	OwnMACs bool
 	// Socket is the path of the unix socket to make for Dial. It is removed
@@ -49,8 +51,7 @@ type Export struct {
 	Follow bool
 }
 
-// Disk is a block device of the guest, which knows it by Serial, of 20 bytes at
-// most.
+// Disk is a block device of the guest, which knows it by Serial.
 type Disk struct {
 	Serial string
 	// Path is a regular file or a block device, of which nobody else may make

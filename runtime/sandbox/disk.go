@@ -1,30 +1,74 @@
 package sandbox
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/microvm/microvm/agent/api"
 	"github.com/microvm/microvm/vmm/control"
 )
 
-// openDisks opens the disks, which the host's block layer and other machines
-// then leave alone.
-func (d *donation) openDisks(c *Config) error {
-	if most := MaxNICs(c.Machine); len(c.NICs)+len(c.Disks) > most {
-		return fmt.Errorf("machine with %d network devices and %d disks: a machine of kind %s has room for %d together", len(c.NICs), len(c.Disks), c.Machine, most)
+// AddDisk gives the running guest one more disk.
+func (vm *VM) AddDisk(ctx context.Context, d Disk) error {
+	f, err := d.open()
+	if err != nil {
+		return err
 	}
+	defer f.Close()
+	described, err := d.describe(f)
+	if err != nil {
+		return err
+	}
+	_, err = vm.request(ctx, control.Request{Op: control.OpAddDisk, Disk: &described}, f)
+	return err
+}
+
+// RemoveDisk takes a disk away, which the guest must not use any more.
+func (vm *VM) RemoveDisk(ctx context.Context, serial string) error {
+	_, err := vm.request(ctx, control.Request{Op: control.OpRemoveDisk, Disk: &control.Disk{Name: serial}})
+	return err
+}
+
+// openDisks opens the disks, which the host's block layer and other machines
+// then leave alone. All of them take the room of one device.
+func (d *donation) openDisks(c *Config) error {
+	full := len(c.NICs) >= MaxNICs(c.Machine)
+	if full && len(c.Disks) > 0 {
+		return fmt.Errorf("machine with disks and %d network devices: one of kind %s has room for either", len(c.NICs), c.Machine)
+	}
+	d.config.MoreDisks = c.MoreDisks && !full
 	for _, disk := range c.Disks {
 		f, err := disk.open()
 		if err != nil {
 			return err
 		}
-		d.config.Disks = append(d.config.Disks, control.Disk{Serial: disk.Serial, FD: d.add(f), ReadOnly: disk.ReadOnly})
+		fd := d.add(f)
+		described, err := disk.describe(f)
+		if err != nil {
+			return err
+		}
+		described.FD = fd
+		d.config.Disks = append(d.config.Disks, described)
 	}
 	return nil
+}
+
+// describe describes the disk, which is open as f, to the VM process and, by its
+// label, to the guest.
+func (d *Disk) describe(f *os.File) (control.Disk, error) {
+	end, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return control.Disk{}, fmt.Errorf("size of disk %s: %w", d.Path, err)
+	}
+	label := api.DiskLabel{Serial: d.Serial, Size: end &^ 511, ReadOnly: d.ReadOnly}
+	text, err := label.Marshal()
+	return control.Disk{Name: d.Serial, Label: text, ReadOnly: d.ReadOnly}, err
 }
 
 // open opens and locks the disk. Two kernels that write to one file system, or

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,6 +36,19 @@ func inImage(t *testing.T, image, path string) string {
 func onDisk(kind, source, destination string, options ...string) func(*specs.Spec) {
 	return func(spec *specs.Spec) {
 		spec.Mounts = append(spec.Mounts, specs.Mount{Type: kind, Source: source, Destination: destination, Options: options})
+	}
+}
+
+// TestManyDisks has more than a machine could have devices.
+func TestManyDisks(t *testing.T) {
+	s := newSite(t)
+	image := newImage(t)
+	var disks []func(*specs.Spec)
+	for i := range 40 {
+		disks = append(disks, onDisk("ext4", image, fmt.Sprint("/disk", i), "ro"))
+	}
+	if got, want := s.output(s.bundle(sh("cat /disk*/dir/file | wc -c; grep -c ' ext4 ro' /proc/mounts"), disks...)), "520\n40\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

@@ -51,14 +51,18 @@ type Config struct {
 	// NICs are the guest's network devices. They move no frames until one is
 	// attached to something (OpAttachNIC).
 	NICs []NIC `json:"nics,omitempty"`
-	// Disks are the guest's block devices.
+	// Disks are those that the guest has from the start.
 	Disks []Disk `json:"disks,omitempty"`
+	// MoreDisks makes room for disks to add while the guest runs.
+	MoreDisks bool `json:"moreDisks,omitempty"`
 }
 
-// Disk is a block device.
+// Disk is a disk of the guest.
 type Disk struct {
-	// Serial is what the guest knows it by, 20 bytes at most.
-	Serial string `json:"serial"`
+	// Name is for OpRemoveDisk.
+	Name string `json:"name"`
+	// Label is what the guest can read about it, 512 bytes at most.
+	Label []byte `json:"label"`
 	// FD is a regular file or a block device, open for reading and, unless
 	// ReadOnly, for writing.
 	FD       int  `json:"fd"`
@@ -113,6 +117,8 @@ func ReadConfig(r io.Reader) (*Config, error) {
 const (
 	OpAddExport    = "add-export"    // Export names it, one descriptor comes along
 	OpRemoveExport = "remove-export" // Export.Name
+	OpAddDisk      = "add-disk"      // Disk names it, one descriptor comes along
+	OpRemoveDisk   = "remove-disk"   // Disk.Name
 	OpAttachNIC    = "attach-nic"    // NIC is its index, one descriptor comes along
 	OpDetachNIC    = "detach-nic"    // NIC is its index
 	OpConsole      = "console"       // answered with the console's last lines
@@ -125,6 +131,7 @@ type Request struct {
 	Seq    uint64  `json:"seq"`
 	Op     string  `json:"op"`
 	Export *Export `json:"export,omitempty"`
+	Disk   *Disk   `json:"disk,omitempty"`
 	NIC    int     `json:"nic,omitempty"`
 	// Froms are the MACs that the guest may send from over what it is attached
 	// to; from any without one.

@@ -3,6 +3,8 @@ package blk
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,8 +38,8 @@ func newGuest(t *testing.T, readOnly bool) *guest {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { f.Close() })
-	if g.dev, err = New(Disk{File: f, ReadOnly: readOnly, Serial: "the-disk"}); err != nil {
+	g.dev = New()
+	if err := g.dev.Add(Disk{Name: "the-disk", File: f, ReadOnly: readOnly, Label: []byte("its label")}); err != nil {
 		t.Fatal(err)
 	}
 	g.drv = queuetest.New(t, queuetest.Memory(t, 4<<20), 0x1000, queueSize, 1<<20)
@@ -52,7 +54,12 @@ func newGuest(t *testing.T, readOnly bool) *guest {
 	return g
 }
 
+// request is one for the first disk.
 func request(kind uint32, sector uint64, data ...byte) []byte {
+	return deviceRequest(kind, Stride+sector, data...)
+}
+
+func deviceRequest(kind uint32, sector uint64, data ...byte) []byte {
 	h := make([]byte, headerSize)
 	binary.LittleEndian.PutUint32(h, kind)
 	binary.LittleEndian.PutUint64(h[8:], sector)
@@ -61,7 +68,7 @@ func request(kind uint32, sector uint64, data ...byte) []byte {
 
 func extent(sector uint64, count, flags uint32) []byte {
 	r := make([]byte, rangeSize)
-	binary.LittleEndian.PutUint64(r, sector)
+	binary.LittleEndian.PutUint64(r, Stride+sector)
 	binary.LittleEndian.PutUint32(r[8:], count)
 	binary.LittleEndian.PutUint32(r[12:], flags)
 	return r
@@ -113,7 +120,7 @@ func TestReadAndWrite(t *testing.T) {
 		t.Errorf("flush: status %d", st)
 	}
 	id, st := g.do(request(requestGetID, 0), serialSize)
-	if st != statusOK || string(bytes.TrimRight(id, "\x00")) != "the-disk" {
+	if st != statusOK || string(bytes.TrimRight(id, "\x00")) != serial {
 		t.Errorf("serial %q, status %d", id, st)
 	}
 }
@@ -146,7 +153,15 @@ func TestRefused(t *testing.T) {
 	}{
 		{"read at the end", false, request(requestIn, sectors), sectorSize, statusIOErr},
 		{"read over the end", false, request(requestIn, sectors-1), 2 * sectorSize, statusIOErr},
-		{"read where sectors wrap", false, request(requestIn, ^uint64(0)), sectorSize, statusIOErr},
+		{"read where sectors wrap", false, deviceRequest(requestIn, ^uint64(0)), sectorSize, statusIOErr},
+		{"read of the last sector", false, deviceRequest(requestIn, capacity-1), sectorSize, statusIOErr},
+		{"read behind the last sector", false, deviceRequest(requestIn, capacity), sectorSize, statusIOErr},
+		{"read of a disk that is none", false, request(requestIn, Stride), sectorSize, statusIOErr},
+		{"read behind the labels", false, deviceRequest(requestIn, MaxDisks+1), sectorSize, statusIOErr},
+		{"read over the end of the labels", false, deviceRequest(requestIn, MaxDisks), 2 * sectorSize, statusIOErr},
+		{"read of half a label", false, deviceRequest(requestIn, 1), sectorSize / 2, statusIOErr},
+		{"write to a label", false, deviceRequest(requestOut, 1, sector...), 0, statusIOErr},
+		{"discard of a label", false, deviceRequest(requestDiscard, 0, extent(^uint64(0)-Stride+2, 1, 0)...), 0, statusIOErr},
 		{"read where bytes wrap", false, request(requestIn, 1<<55), sectorSize, statusIOErr},
 		{"read of half a sector", false, request(requestIn, 0), sectorSize / 2, statusIOErr},
 		{"write at the end", false, request(requestOut, sectors, sector...), 0, statusIOErr},
@@ -210,31 +225,128 @@ func TestFileThatShrinks(t *testing.T) {
 }
 
 func TestConfiguration(t *testing.T) {
-	g := newGuest(t, true)
-	if g.dev.ID() != 2 || g.dev.Features()&featureRO == 0 || g.dev.Features()&featureDiscard != 0 {
-		t.Errorf("device %d with features %#x", g.dev.ID(), g.dev.Features())
+	d := New()
+	if d.ID() != 2 || d.Features()&featureFlush == 0 {
+		t.Errorf("device %d with features %#x", d.ID(), d.Features())
 	}
-	capacity := make([]byte, 8)
-	g.dev.ReadConfig(0, capacity)
-	if n := binary.LittleEndian.Uint64(capacity); n != sectors {
+	c := make([]byte, 8)
+	d.ReadConfig(0, c)
+	if n := binary.LittleEndian.Uint64(c); n != capacity || n > 1<<63/sectorSize-1 {
 		t.Errorf("%d sectors", n)
 	}
-	g.dev.ReadConfig(^uint32(0), capacity)
-	if _, err := New(Disk{File: os.Stdin, Serial: "a serial that is much too long"}); err == nil {
-		t.Error("a long serial was taken")
+	d.ReadConfig(^uint32(0), c)
+}
+
+func newFile(t *testing.T, content string) *os.File {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
 	}
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func TestNoDisks(t *testing.T) {
+	d := New()
 	pipe, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer pipe.Close()
 	defer w.Close()
-	if _, err := New(Disk{File: pipe}); err == nil {
-		t.Error("a pipe was taken for a disk")
+	sector := strings.Repeat("x", sectorSize)
+	if err := d.Add(Disk{Name: "here", File: newFile(t, sector)}); err != nil {
+		t.Fatal(err)
+	}
+	for name, disk := range map[string]Disk{
+		"a pipe": {File: pipe}, "less than a sector": {File: newFile(t, "short")},
+		"a long label": {File: newFile(t, sector), Label: make([]byte, LabelSize+1)},
+		"a known name": {File: newFile(t, sector), Name: "here"},
+	} {
+		if err := d.Add(disk); err == nil {
+			t.Errorf("%s was taken", name)
+		}
+		if name != "a pipe" {
+			disk.File.Close()
+		}
+	}
+	if err := d.Remove("there"); err == nil {
+		t.Error("what was not there was removed")
 	}
 }
 
-// TestBlockSize has a block device that only clears whole blocks of 4096 bytes.
+// TestManyDisks fills the device, and a place in it again.
+func TestManyDisks(t *testing.T) {
+	g := newGuest(t, false)
+	for n := 2; n <= MaxDisks; n++ {
+		name := fmt.Sprint("disk ", n)
+		content := strings.Repeat(name, sectorSize)[:2*sectorSize]
+		if err := g.dev.Add(Disk{Name: name, File: newFile(t, content), Label: []byte(name)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one := newFile(t, strings.Repeat("y", sectorSize))
+	if err := g.dev.Add(Disk{Name: "too many", File: one}); err == nil {
+		t.Error("one too many was taken")
+	}
+	labels, st := g.do(deviceRequest(requestIn, 0), (MaxDisks+1)*sectorSize)
+	for n, want := range map[int]string{0: "", 1: "its label", 2: "disk 2", MaxDisks: fmt.Sprint("disk ", MaxDisks)} {
+		if got := string(bytes.TrimRight(labels[n*sectorSize:(n+1)*sectorSize], "\x00")); st != statusOK || got != want {
+			t.Errorf("label %d: %q, status %d", n, got, st)
+		}
+	}
+	read := func(n uint64) (string, status) {
+		got, st := g.do(deviceRequest(requestIn, n*Stride+1), sectorSize)
+		return string(got[:1]), st
+	}
+	if got, st := read(MaxDisks); st != statusOK || got == "" {
+		t.Errorf("the last disk: %q, status %d", got, st)
+	}
+	if err := g.dev.Remove("disk 7"); err != nil {
+		t.Fatal(err)
+	}
+	if _, st := read(7); st != statusIOErr {
+		t.Errorf("a removed disk: status %d", st)
+	}
+	if err := g.dev.Add(Disk{Name: "another", File: newFile(t, strings.Repeat("z", 2*sectorSize)), Label: []byte("another")}); err != nil {
+		t.Fatal(err)
+	}
+	if got, st := read(7); st != statusOK || got != "z" {
+		t.Errorf("the new one in its place: %q, status %d", got, st)
+	}
+	if label, _ := g.do(deviceRequest(requestIn, 7), sectorSize); !bytes.HasPrefix(label, []byte("another\x00")) {
+		t.Errorf("its label: %q", label)
+	}
+}
+
+// TestRemoveInUse keeps a disk's file for the requests that have begun.
+func TestRemoveInUse(t *testing.T) {
+	d, f := New(), newFile(t, strings.Repeat("x", sectorSize))
+	if err := d.Add(Disk{Name: "disk", File: f}); err != nil {
+		t.Fatal(err)
+	}
+	k, _ := d.hold(Stride, 1)
+	if k == nil {
+		t.Fatal("no disk")
+	}
+	if err := d.Remove("disk"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Stat(); err != nil {
+		t.Errorf("closed under a request: %v", err)
+	}
+	d.let(k)
+	if _, err := f.Stat(); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("not closed after the last: %v", err)
+	}
+}
+
+// TestBlockSize has a block device that only clears whole blocks of 4096 bytes:
+// the guest has to write zeroes elsewhere.
 func TestBlockSize(t *testing.T) {
 	image := filepath.Join(t.TempDir(), "image")
 	if err := os.WriteFile(image, bytes.Repeat([]byte{7}, 6*4096+512), 0o600); err != nil {
@@ -250,17 +362,21 @@ func TestBlockSize(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	d, err := New(Disk{File: f})
-	if err != nil {
+	g := newGuest(t, false)
+	if err := g.dev.Add(Disk{Name: "loop", File: f}); err != nil {
 		t.Fatal(err)
 	}
-	config := make([]byte, 60)
-	d.ReadConfig(0, config)
-	for at, want := range map[int]uint32{0: 6 * 8, 20: 4096, 44: 8} {
-		if got := binary.LittleEndian.Uint32(config[at:]); got != want {
-			t.Errorf("at %d of the configuration: %d, want %d", at, got, want)
+	defer g.dev.Remove("loop")
+	for sector, want := range map[uint64]status{Stride: statusOK, Stride + 9: statusUnsupported} {
+		if _, st := g.do(request(requestWriteZeroes, 0, extent(sector, 8, 0)...), 0); st != want {
+			t.Errorf("zeroes at %d: status %d, want %d", sector-Stride, st, want)
 		}
+		if _, st := g.do(request(requestOut, sector, make([]byte, sectorSize)...), 0); st != statusOK {
+			t.Errorf("write at %d: status %d", sector-Stride, st)
+		}
+	}
+	if _, st := g.do(request(requestIn, Stride+6*8), sectorSize); st != statusIOErr {
+		t.Errorf("read behind the last block: status %d", st)
 	}
 }
 

@@ -62,17 +62,17 @@ func (d *Device) do(c *queue.Chain, kind uint32, sector uint64, room int) (int, 
 	data := c.ReadableLen - headerSize
 	switch kind {
 	case requestIn:
-		return d.transfer(c.Writable, 0, sector, room, preadv)
-	case requestOut:
-		if d.disk.ReadOnly {
-			return 0, statusIOErr
+		if sector <= MaxDisks {
+			return d.readLabels(c, sector, room)
 		}
-		return d.transfer(c.Readable, headerSize, sector, data, pwritev)
+		return d.transfer(c.Writable, 0, sector, room, (*disk).read)
+	case requestOut:
+		return d.transfer(c.Readable, headerSize, sector, data, (*disk).write)
 	case requestFlush:
-		return 0, result(unix.Fdatasync(int(d.disk.File.Fd())))
+		return 0, result(d.flush())
 	case requestGetID:
 		var id [serialSize]byte
-		copy(id[:], d.disk.Serial)
+		copy(id[:], serial)
 		return c.Write(id[:min(room, serialSize)], 0), statusOK
 	case requestDiscard, requestWriteZeroes:
 		return 0, d.clear(c, kind, data)
@@ -80,19 +80,27 @@ func (d *Device) do(c *queue.Chain, kind uint32, sector uint64, room int) (int, 
 	return 0, statusUnsupported
 }
 
-// inside tells whether count sectors from sector on are on the disk.
-func (d *Device) inside(sector, count uint64) bool {
-	return sector <= d.sectors && count <= d.sectors-sector
-}
-
-// transfer moves size bytes between bufs, from their offset skip on, and the disk.
-func (d *Device) transfer(bufs [][]byte, skip int, sector uint64, size int, move func(fd int, bufs [][]byte, offset int64) (int, error)) (int, status) {
-	if size%sectorSize != 0 || !d.inside(sector, uint64(size)/sectorSize) {
+func (d *Device) readLabels(c *queue.Chain, sector uint64, room int) (int, status) {
+	all := d.labels()[sector*LabelSize:]
+	if room%sectorSize != 0 || room > len(all) {
 		return 0, statusIOErr
 	}
-	offset := int64(sector * sectorSize)
+	return c.Write(all[:room], 0), statusOK
+}
+
+// transfer moves size bytes between bufs, from their offset skip on, and a disk.
+func (d *Device) transfer(bufs [][]byte, skip int, sector uint64, size int, move func(k *disk, bufs [][]byte, offset int64) (int, error)) (int, status) {
+	if size < 0 || size%sectorSize != 0 {
+		return 0, statusIOErr
+	}
+	k, at := d.hold(sector, uint64(size)/sectorSize)
+	if k == nil {
+		return 0, statusIOErr
+	}
+	defer d.let(k)
+	offset := int64(at * sectorSize)
 	for done := 0; done < size; {
-		n, err := move(int(d.disk.File.Fd()), part(bufs, skip+done, size-done), offset+int64(done))
+		n, err := move(k, part(bufs, skip+done, size-done), offset+int64(done))
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
@@ -107,11 +115,21 @@ func (d *Device) transfer(bufs [][]byte, skip int, sector uint64, size int, move
 	return size, statusOK
 }
 
+func (k *disk) read(bufs [][]byte, offset int64) (int, error) {
+	return unix.Preadv(int(k.File.Fd()), bufs, offset)
+}
+
+func (k *disk) write(bufs [][]byte, offset int64) (int, error) {
+	if k.ReadOnly {
+		return 0, unix.EROFS
+	}
+	n, err := unix.Pwritev(int(k.File.Fd()), bufs, offset)
+	k.dirty.Store(true) // not before: a flush might come between
+	return n, err
+}
+
 // clear discards the one range of c, or fills it with zeroes.
 func (d *Device) clear(c *queue.Chain, kind uint32, data int) status {
-	if d.disk.ReadOnly {
-		return statusIOErr
-	}
 	if data != rangeSize {
 		return statusUnsupported // max_discard_seg and max_write_zeroes_seg are 1
 	}
@@ -122,19 +140,32 @@ func (d *Device) clear(c *queue.Chain, kind uint32, data int) status {
 	if flags&^flagUnmap != 0 || kind == requestDiscard && flags != 0 {
 		return statusUnsupported
 	}
-	if count > maxRange || !d.inside(sector, count) {
+	if count > maxRange {
 		return statusIOErr
 	}
+	k, at := d.hold(sector, count)
+	if k == nil {
+		return statusIOErr
+	}
+	defer d.let(k)
 	mode := uint32(unix.FALLOC_FL_KEEP_SIZE | unix.FALLOC_FL_ZERO_RANGE)
 	if kind == requestDiscard || flags&flagUnmap != 0 {
 		mode = unix.FALLOC_FL_KEEP_SIZE | unix.FALLOC_FL_PUNCH_HOLE
 	}
-	if count == 0 {
+	return k.clear(mode, int64(at*sectorSize), int64(count*sectorSize))
+}
+
+func (k *disk) clear(mode uint32, offset, size int64) status {
+	if k.ReadOnly {
+		return statusIOErr
+	}
+	if size == 0 {
 		return statusOK
 	}
-	err := unix.Fallocate(int(d.disk.File.Fd()), mode, int64(sector*sectorSize), int64(count*sectorSize))
-	if errors.Is(err, unix.EOPNOTSUPP) {
-		return statusUnsupported
+	err := unix.Fallocate(int(k.File.Fd()), mode, offset, size)
+	k.dirty.Store(true)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) {
+		return statusUnsupported // or only for larger blocks
 	}
 	return result(err)
 }
@@ -164,7 +195,3 @@ func part(bufs [][]byte, offset, size int) (cut [][]byte) {
 	}
 	return cut
 }
-
-func preadv(fd int, bufs [][]byte, offset int64) (int, error) { return unix.Preadv(fd, bufs, offset) }
-
-func pwritev(fd int, bufs [][]byte, offset int64) (int, error) { return unix.Pwritev(fd, bufs, offset) }

@@ -10,52 +10,41 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"syscall"
 
-	"github.com/containers/gvisor-tap-vsock/pkg/types"
-	"github.com/containers/gvisor-tap-vsock/pkg/virtualnetwork"
-	"github.com/sirupsen/logrus"
-
-	"github.com/microvm/microvm/netns"
+	"github.com/microvm/microvm/usernet"
 )
 
 func main() {
 	socket := flag.Int("socket", 0, "`descriptor` of the socket with the guest's frames")
 	ready := flag.Int("ready", 0, "`descriptor` to write to when all is set up")
-	forwards := publications{}
-	flag.Var(forwards, "publish", "`HOST:PORT=PORT`: connections to this address of the host go to that port of the guest; repeatable")
+	var ports publications
+	flag.Var(&ports, "publish", "`HOST:PORT=PORT`: connections to this address of the host go to that port of the guest; repeatable")
 	flag.Parse()
-	// What the library says about single connections is noise to others.
-	logrus.SetLevel(logrus.FatalLevel)
-	if err := run(*socket, *ready, forwards); err != nil {
+	if err := run(*socket, *ready, ports); err != nil {
 		fmt.Fprintln(os.Stderr, "microvm-network:", err)
 		os.Exit(1)
 	}
 }
 
-func run(fd, ready int, forwards map[string]string) error {
-	f := os.NewFile(uintptr(fd), "frames")
-	conn, err := net.FileConn(f)
-	if err != nil {
-		return fmt.Errorf("open socket %d: %w", fd, err)
-	}
-	f.Close()
-	network, err := virtualnetwork.New(&types.Configuration{
-		MTU: netns.UserMTU, Subnet: netns.UserSubnet, GatewayIP: netns.UserGateway, GatewayMacAddress: netns.UserGatewayMAC,
-		Forwards: forwards,
-	})
+func run(socket, ready int, ports publications) error {
+	listeners, err := ports.listen()
 	if err != nil {
 		return err
 	}
 	if err := dropPrivileges(); err != nil {
 		return err
+	}
+	gateway, err := usernet.New(socket)
+	if err != nil {
+		return err
+	}
+	for i, l := range listeners {
+		go gateway.Publish(l, ports[i].port)
 	}
 	if ready != 0 {
 		r := os.NewFile(uintptr(ready), "ready")
@@ -64,9 +53,7 @@ func run(fd, ready int, forwards map[string]string) error {
 		}
 		r.Close()
 	}
-	if err := network.AcceptBess(context.Background(), conn); err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("carry frames: %w", err)
-	}
+	<-gateway.Gone()
 	return nil
 }
 

@@ -31,14 +31,23 @@ func TestEndsWithItsGuest(t *testing.T) {
 	}
 	guest, theirs := os.NewFile(uintptr(fds[0]), "guest"), os.NewFile(uintptr(fds[1]), "network")
 	defer guest.Close()
-	cmd := exec.Command(build(t), "--socket", "3")
-	cmd.ExtraFiles = []*os.File{theirs}
+	ready, started, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ready.Close()
+	cmd := exec.Command(build(t), "--socket", "3", "--ready", "4")
+	cmd.ExtraFiles = []*os.File{theirs, started}
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	theirs.Close()
+	started.Close()
+	if n, err := ready.Read(make([]byte, 1)); n != 1 {
+		t.Fatal(err)
+	}
 	stop := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
 	defer stop.Stop()
 	if _, err := guest.Write(arpRequest(t)); err != nil {
@@ -64,13 +73,13 @@ func arpRequest(t *testing.T) []byte {
 	}
 	frame := append(bytes.Repeat([]byte{0xff}, 6), mac...)
 	frame = append(frame, 0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 1)
-	frame = append(append(frame, mac...), net.ParseIP(netns.UserAddress).To4()...)
-	return append(append(frame, make([]byte, 6)...), net.ParseIP(netns.UserGateway).To4()...)
+	frame = append(append(frame, mac...), net.ParseIP(netns.UserAddress4).To4()...)
+	return append(append(frame, make([]byte, 6)...), net.ParseIP(netns.UserGateway4).To4()...)
 }
 
 func TestPublications(t *testing.T) {
-	p := publications{}
-	if err := p.Set("127.0.0.1:8080=80"); err != nil || p["127.0.0.1:8080"] != netns.UserAddress+":80" {
+	var p publications
+	if err := p.Set("[::1]:8080=80"); err != nil || p[0] != (publication{"[::1]:8080", 80}) {
 		t.Errorf("%v, %v", p, err)
 	}
 	for _, bad := range []string{"", "127.0.0.1:80", "80=80", "127.0.0.1:80=", "127.0.0.1:80=0", "127.0.0.1:80=x"} {

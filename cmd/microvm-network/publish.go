@@ -5,17 +5,21 @@ import (
 	"net"
 	"strconv"
 	"strings"
-
-	"github.com/microvm/microvm/netns"
 )
 
-// publications are what the guest's ports are called on the host.
-type publications map[string]string
+// publication is a port of the guest that can be reached on the host.
+type publication struct {
+	host string // HOST:PORT
+	port uint16 // the guest's
+}
 
-func (p publications) String() string { return fmt.Sprint(map[string]string(p)) }
+// publications are a flag's values.
+type publications []publication
+
+func (p *publications) String() string { return fmt.Sprint(*p) }
 
 // Set adds one of the form HOST:PORT=PORT.
-func (p publications) Set(s string) error {
+func (p *publications) Set(s string) error {
 	host, guest, ok := strings.Cut(s, "=")
 	if !ok {
 		return fmt.Errorf("%q is not of the form HOST:PORT=PORT", s)
@@ -23,9 +27,23 @@ func (p publications) Set(s string) error {
 	if _, _, err := net.SplitHostPort(host); err != nil {
 		return err
 	}
-	if n, err := strconv.ParseUint(guest, 10, 16); err != nil || n == 0 {
+	n, err := strconv.ParseUint(guest, 10, 16)
+	if err != nil || n == 0 {
 		return fmt.Errorf("%q is no port", guest)
 	}
-	p[host] = net.JoinHostPort(netns.UserAddress, guest)
+	*p = append(*p, publication{host, uint16(n)})
 	return nil
+}
+
+// listen opens the host's side of all.
+func (p publications) listen() ([]net.Listener, error) {
+	var all []net.Listener
+	for _, one := range p {
+		l, err := net.Listen("tcp", one.host)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, l)
+	}
+	return all, nil
 }

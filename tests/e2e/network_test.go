@@ -274,32 +274,37 @@ func annotated(key, value string) func(*specs.Spec) {
 	return func(spec *specs.Spec) { spec.Annotations = map[string]string{key: value} }
 }
 
-// hostAddress makes an address of this host that is not its loopback's.
-func hostAddress(t *testing.T) string {
+// hostAddresses makes addresses of this host that are not its loopback's.
+func hostAddresses(t *testing.T) (all []string) {
 	t.Helper()
-	const address = "10.79.0.1"
 	ip(t, "link", "add", "e2e-user", "type", "veth", "peer", "name", "e2e-peer")
 	t.Cleanup(func() { ip(t, "link", "del", "e2e-user") })
-	ip(t, "addr", "add", address+"/32", "dev", "e2e-user")
 	ip(t, "link", "set", "e2e-user", "up")
-	return address
+	for _, a := range []string{"10.79.0.1/32", "fd79::1/128"} {
+		ip(t, "addr", "add", a, "dev", "e2e-user", "nodad")
+		all = append(all, strings.Split(a, "/")[0])
+	}
+	return all
 }
 
 func TestHostsNetworkIsUserMode(t *testing.T) {
-	address := hostAddress(t)
-	l, err := net.Listen("tcp", address+":0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	page := strings.Repeat("of the host\n", 10000)
 	server := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, page) })}
-	go server.Serve(l)
 	defer server.Close()
-	s := newSite(t)
-	if got := s.output(s.bundle(sh("wget -q -O - http://"+l.Addr().String()), inHosts)); got != page {
-		t.Errorf("the guest got %d bytes of %d", len(got), len(page))
+	var fetch []string
+	for _, address := range hostAddresses(t) {
+		l, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		go server.Serve(l)
+		fetch = append(fetch, "wget -q -O - http://"+l.Addr().String())
 	}
-	o := s.runBundle(s.bundle(sh("ls /sys/class/net; wget -q -O - http://"+l.Addr().String()), inHosts, annotated("io.microvm.network", "none")))
+	s := newSite(t)
+	if got := s.output(s.bundle(sh(strings.Join(fetch, " && ")), inHosts)); got != page+page {
+		t.Errorf("the guest got %d bytes of %d", len(got), 2*len(page))
+	}
+	o := s.runBundle(s.bundle(sh("ls /sys/class/net; "+fetch[0]), inHosts, annotated("io.microvm.network", "none")))
 	if o.stdout != "lo\n" || o.code == 0 {
 		t.Errorf("without a network: %v", o)
 	}
@@ -374,16 +379,18 @@ func TestPublishedPorts(t *testing.T) {
 	s := newSite(t)
 	port := freePort(t)
 	serve := sh("mkdir -p /www; echo served > /www/index.html; exec httpd -f -p 80 -h /www")
-	id, _, _ := s.detached(s.bundle(serve, inHosts, annotated("io.microvm.publish", port+":80")))
-	eventually(t, "the published port answers", func() bool {
-		resp, err := http.Get("http://127.0.0.1:" + port)
-		if err != nil {
-			return false
-		}
-		defer resp.Body.Close()
-		page, err := io.ReadAll(resp.Body)
-		return err == nil && string(page) == "served\n"
-	})
+	id, _, _ := s.detached(s.bundle(serve, inHosts, annotated("io.microvm.publish", port+":80,[::1]:"+port+":80")))
+	for _, host := range []string{"127.0.0.1", "[::1]"} {
+		eventually(t, "the published port answers at "+host, func() bool {
+			resp, err := http.Get("http://" + host + ":" + port)
+			if err != nil {
+				return false
+			}
+			defer resp.Body.Close()
+			page, err := io.ReadAll(resp.Body)
+			return err == nil && string(page) == "served\n"
+		})
+	}
 	// The port is taken now, which another container is told.
 	o := s.runBundle(s.bundle(serve, inHosts, annotated("io.microvm.publish", port+":80")))
 	if o.code == 0 || !strings.Contains(o.stderr, "address already in use") {

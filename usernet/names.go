@@ -1,0 +1,113 @@
+package usernet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/miekg/dns"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+)
+
+const (
+	namesPort    = 53
+	namesTimeout = 8 * time.Second
+	// resolvConf names the host's servers.
+	resolvConf = "/etc/resolv.conf"
+)
+
+// serveNames answers at the gateway's IPv4 address: with addresses as the host
+// knows them, its /etc/hosts included, and with what its name server says of
+// all else.
+func (g *Gateway) serveNames() error {
+	at := tcpip.FullAddress{NIC: nic, Addr: address(gateways[0]), Port: namesPort}
+	datagrams, err := gonet.DialUDP(g.stack, &at, nil, protocol(gateways[0]))
+	if err != nil {
+		return fmt.Errorf("serve names: %w", err)
+	}
+	streams, err := gonet.ListenTCP(g.stack, at, protocol(gateways[0]))
+	if err != nil {
+		return fmt.Errorf("serve names: %w", err)
+	}
+	for _, s := range []*dns.Server{{PacketConn: datagrams}, {Listener: streams}} {
+		s.Handler = dns.HandlerFunc(answerNames)
+		go s.ActivateAndServe() // as long as the process lives
+	}
+	return nil
+}
+
+func answerNames(w dns.ResponseWriter, question *dns.Msg) {
+	ctx, cancel := context.WithTimeout(context.Background(), namesTimeout)
+	defer cancel()
+	answer, err := resolve(ctx, question, w.LocalAddr().Network())
+	if err != nil {
+		answer = new(dns.Msg)
+		answer.SetRcode(question, dns.RcodeServerFailure)
+	}
+	if w.LocalAddr().Network() == "udp" {
+		size := dns.MinMsgSize
+		if o := question.IsEdns0(); o != nil {
+			size = max(size, int(o.UDPSize()))
+		}
+		answer.Truncate(size)
+	}
+	_ = w.WriteMsg(answer)
+}
+
+func resolve(ctx context.Context, question *dns.Msg, network string) (*dns.Msg, error) {
+	if len(question.Question) == 1 {
+		if t := question.Question[0].Qtype; t == dns.TypeA || t == dns.TypeAAAA {
+			return resolveAddress(ctx, question)
+		}
+	}
+	servers, err := dns.ClientConfigFromFile(resolvConf)
+	if err != nil {
+		return nil, err
+	}
+	if len(servers.Servers) == 0 {
+		return nil, errors.New("no name server in " + resolvConf)
+	}
+	client := dns.Client{Net: network}
+	answer, _, err := client.ExchangeContext(ctx, question, net.JoinHostPort(servers.Servers[0], servers.Port))
+	return answer, err
+}
+
+// resolveAddress answers a question for the addresses of one family. A name that
+// has only others exists.
+func resolveAddress(ctx context.Context, question *dns.Msg) (*dns.Msg, error) {
+	q := question.Question[0]
+	answer := new(dns.Msg)
+	answer.SetReply(question)
+	answer.RecursionAvailable = true
+	all, err := net.DefaultResolver.LookupNetIP(ctx, "ip", q.Name)
+	var failed *net.DNSError
+	if errors.As(err, &failed) && failed.IsNotFound {
+		answer.Rcode = dns.RcodeNameError
+		return answer, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range all {
+		if r := record(q, a.Unmap()); r != nil {
+			answer.Answer = append(answer.Answer, r)
+		}
+	}
+	return answer, nil
+}
+
+// record is nil for an address of the other family.
+func record(q dns.Question, a netip.Addr) dns.RR {
+	h := dns.RR_Header{Name: q.Name, Rrtype: q.Qtype, Class: dns.ClassINET}
+	switch {
+	case q.Qtype == dns.TypeA && a.Is4():
+		return &dns.A{Hdr: h, A: a.AsSlice()}
+	case q.Qtype == dns.TypeAAAA && a.Is6():
+		return &dns.AAAA{Hdr: h, AAAA: a.AsSlice()}
+	}
+	return nil
+}

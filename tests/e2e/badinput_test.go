@@ -9,6 +9,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
 func TestBadBundles(t *testing.T) {
@@ -51,6 +53,7 @@ func withMount(source string) func(*specs.Spec) {
 }
 
 func TestProgramsThatCannotRun(t *testing.T) {
+	labtest.SameOnBoth(t)
 	s := newSite(t)
 	for _, c := range []struct {
 		args []string

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
 // bridge is a bridge br0 in a namespace of its own, with the first address of
@@ -93,7 +95,7 @@ func TestMachinesOnABridge(t *testing.T) {
 // TestManyMachinesOnABridge has each machine answer the bridge and ask its
 // neighbour. MICROVM_BRIDGED says how many there are.
 func TestManyMachinesOnABridge(t *testing.T) {
-	sameOnBoth(t)
+	labtest.SameOnBoth(t)
 	count := number(t, "MICROVM_BRIDGED", 4)
 	b := newBridge(t, 1500)
 	s := newSite(t)
@@ -130,7 +132,7 @@ func TestManyMachinesOnABridge(t *testing.T) {
 // TestNamespaceVanishes takes the interface and the name of the namespace from a
 // machine.
 func TestNamespaceVanishes(t *testing.T) {
-	sameOnBoth(t)
+	labtest.SameOnBoth(t)
 	b := newBridge(t, 1500)
 	name, in := b.port(0)
 	s := newSite(t)
@@ -154,7 +156,7 @@ func TestNamespaceVanishes(t *testing.T) {
 // TestFirewallInTheGuest has a container with rights over its network redirect,
 // refuse and count connections, with the host's programs.
 func TestFirewallInTheGuest(t *testing.T) {
-	sameOnBoth(t)
+	labtest.SameOnBoth(t)
 	b := newBridge(t, 1500)
 	_, in := b.port(0)
 	s := newSite(t)

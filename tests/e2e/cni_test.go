@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/microvm/microvm/netns"
+	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
 // cniPlugins is where Debian's containernetworking-plugins are.
@@ -91,6 +92,7 @@ func (c *cni) ipam() map[string]any {
 
 // TestCNI joins networks of Debian's plugins.
 func TestCNI(t *testing.T) {
+	labtest.SameOnBoth(t)
 	for _, c := range []struct {
 		name string
 		conf map[string]any
@@ -146,7 +148,7 @@ func (c *cni) uplink() (far string) {
 // TestCNIPortsAndBandwidth has the plugins behind the first: ports of the host
 // and a limited rate.
 func TestCNIPortsAndBandwidth(t *testing.T) {
-	sameOnBoth(t)
+	labtest.SameOnBoth(t)
 	n := newCNI(t)
 	const rate = 8 << 20 // bits a second
 	in, _ := n.add(

@@ -8,6 +8,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
 // debian makes a bundle on a Debian root file system (MICROVM_DEBIAN), under
@@ -54,6 +56,7 @@ func asDocker(spec *specs.Spec) {
 }
 
 func TestPackageManager(t *testing.T) {
+	labtest.SameOnBoth(t)
 	s := newSite(t)
 	b := s.debian([]string{"/bin/bash", "-c", `set -e
 dpkg -i /debs/hello_*.deb >/dev/null
@@ -85,6 +88,7 @@ ls`}, asDocker)
 }
 
 func TestUsersAndArchives(t *testing.T) {
+	labtest.SameOnBoth(t)
 	s := newSite(t)
 	b := s.debian([]string{"/bin/bash", "-c", `set -e
 useradd -m alice

@@ -10,6 +10,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
 // newImage makes a file with an ext4 file system that has a file in it.
@@ -92,6 +94,7 @@ func TestDiskIsOneMachines(t *testing.T) {
 }
 
 func TestDiskThatIsNone(t *testing.T) {
+	labtest.SameOnBoth(t)
 	s := newSite(t)
 	text := filepath.Join(hostTree(t, map[string]string{"text": strings.Repeat("no file system", 1000)}), "text")
 	for source, want := range map[string]string{

@@ -12,6 +12,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
 func TestExec(t *testing.T) {
@@ -42,6 +44,7 @@ func TestExec(t *testing.T) {
 // TestExecInASubCgroup has a container divide its cgroup, which then can't have
 // processes itself.
 func TestExecInASubCgroup(t *testing.T) {
+	labtest.SameOnBoth(t)
 	s := newSite(t)
 	id, _, _ := s.detached(s.bundle(sh("sleep 1000; true"), func(spec *specs.Spec) {
 		for i := range spec.Mounts {
@@ -73,6 +76,7 @@ func TestExecInASubCgroup(t *testing.T) {
 }
 
 func TestExecOfWhatCannotRun(t *testing.T) {
+	labtest.SameOnBoth(t)
 	s := newSite(t)
 	id, _, _ := s.detached(s.bundle(sh("touch /tmp/plain; sleep 1000; true")))
 	s.waitStatus(id, "running")
@@ -107,6 +111,7 @@ func TestExecDetachedWithPidFile(t *testing.T) {
 // TestPidfds kills a container and an exec through the descriptors that come
 // for --pidfd-socket.
 func TestPidfds(t *testing.T) {
+	labtest.SameOnBoth(t)
 	s := newSite(t)
 	b := s.bundle(sh("sleep 1000"))
 	id := s.name()
@@ -163,6 +168,7 @@ func TestExecWithTerminal(t *testing.T) {
 
 // TestWarningsFromTheGuest asks for capabilities that cannot be: runc warns.
 func TestWarningsFromTheGuest(t *testing.T) {
+	labtest.SameOnBoth(t)
 	s := newSite(t)
 	b := s.bundle(sh("sleep 1000"), func(spec *specs.Spec) {
 		spec.Process.Capabilities.Bounding = append(spec.Process.Capabilities.Bounding, "CAP_NONSENSE")

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
 // hostHook appends a line to the file log: the name, the state's status and
@@ -20,6 +22,7 @@ func hostHook(name, log string) specs.Hook {
 }
 
 func TestHooksInOrderAndPlace(t *testing.T) {
+	labtest.SameOnBoth(t)
 	s := newSite(t)
 	log := filepath.Join(s.dir, "log")
 	b := s.bundle(sh("cat /hook; sleep 1000"))
@@ -85,6 +88,7 @@ func TestHookThatFailsEndsCreate(t *testing.T) {
 
 // A container whose poststart hook fails is stopped (runtime-spec, Lifecycle, 9).
 func TestPoststartHookThatFailsStopsTheContainer(t *testing.T) {
+	labtest.SameOnBoth(t)
 	s := newSite(t)
 	log := filepath.Join(s.dir, "log")
 	b := s.bundle(sh("sleep 1000"))

@@ -6,10 +6,13 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
 // TestVLANOfAnInterface has a VLAN on an interface of the same namespace.
 func TestVLANOfAnInterface(t *testing.T) {
+	labtest.SameOnBoth(t)
 	n := newNeighbourhood(t)
 	n.needs("vlan", "id", "1")
 	for _, ns := range []string{n.name, n.peer} {
@@ -47,6 +50,7 @@ func (n *neighbourhood) needs(kind string, options ...string) {
 // TestInterfacesOnAnother has interfaces on top of one that stays with the host;
 // TestCNI has more of them.
 func TestInterfacesOnAnother(t *testing.T) {
+	labtest.SameOnBoth(t)
 	for _, c := range []struct {
 		kind    string
 		options []string
@@ -126,6 +130,7 @@ func (n *neighbourhood) serve() {
 
 // TestRoutesAndRules has what else says where packets go.
 func TestRoutesAndRules(t *testing.T) {
+	labtest.SameOnBoth(t)
 	n := newNeighbourhood(t)
 	for _, args := range []string{
 		"rule add from 10.77.0.2 fwmark 0x1 lookup 100 priority 1000", "-6 rule add to fd99::/16 lookup 100 priority 1001",

@@ -11,6 +11,8 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/opencontainers/runtime-spec/specs-go/features"
 	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
 func TestCreateStartStateKillDelete(t *testing.T) {
@@ -55,6 +57,7 @@ func TestCreateStartStateKillDelete(t *testing.T) {
 }
 
 func TestWrongStates(t *testing.T) {
+	labtest.SameOnBoth(t)
 	s := newSite(t)
 	b := s.bundle(sh("sleep 1000"))
 	id, _, _ := s.detached(b)
@@ -115,6 +118,7 @@ func TestSignalToThePidReachesTheContainer(t *testing.T) {
 }
 
 func TestListAndPs(t *testing.T) {
+	labtest.SameOnBoth(t)
 	s := newSite(t)
 	id, pid, _ := s.detached(s.bundle(sh("sleep 1000; true")))
 	var list []struct {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/microvm/microvm/netns"
+	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
 // insider makes connections from inside of a network namespace, as `nsenter` or
@@ -73,6 +74,7 @@ func (i *insider) awaits(address string) {
 }
 
 func TestLoopbackOfTheNamespace(t *testing.T) {
+	labtest.SameOnBoth(t)
 	n := newNeighbourhood(t)
 	s := newSite(t)
 	id, _, _ := s.detached(s.withProgram(s.bundle(sh("httpd -p 127.0.0.1:9002; exec "+programName+" sums :9001"), n.in)))
@@ -146,6 +148,7 @@ func (i *insider) many(count int) {
 // TestLoopbackOfKilledMonitor lets the namespace have its loopback interface
 // back.
 func TestLoopbackOfKilledMonitor(t *testing.T) {
+	labtest.SameOnBoth(t)
 	s := newSite(t)
 	id, pid, _ := s.detached(s.withProgram(s.bundle([]string{programName, "sums", ":9001"})))
 	i := newInsider(t, fmt.Sprintf("/proc/%d/ns/net", pid))

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
 // number is a count from the environment, for longer runs than CI's.
@@ -23,15 +25,6 @@ func number(t *testing.T, key string, usual int) int {
 		t.Fatalf("%s: %v", key, err)
 	}
 	return n
-}
-
-// sameOnBoth skips a test on KVM, which is slow in the lab, where it tests what
-// does not differ from the software machine. MICROVM_LONG has it run on both.
-func sameOnBoth(t *testing.T) {
-	t.Helper()
-	if machine == "kvm" && os.Getenv("MICROVM_LONG") == "" {
-		t.Skip("runs on the software machine, and on both with MICROVM_LONG=1")
-	}
 }
 
 // Containers get along: each has a life of its own, and newSite checks that
@@ -56,6 +49,7 @@ func TestManyAtOnce(t *testing.T) {
 
 // One after the other leaves nothing either. MICROVM_SEQUENCE says how many.
 func TestManyInSequence(t *testing.T) {
+	labtest.SameOnBoth(t)
 	s := newSite(t)
 	b := s.bundle(sh("exit 3"))
 	for i := range number(t, "MICROVM_SEQUENCE", 4) {

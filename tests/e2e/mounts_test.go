@@ -9,6 +9,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
 // hostTree writes files, by path with their text, below a new directory.
@@ -147,6 +149,7 @@ func hostDevice(t *testing.T) specs.LinuxDevice {
 }
 
 func TestMountsOfAllKinds(t *testing.T) {
+	labtest.SameOnBoth(t)
 	s := newSite(t)
 	host := hostTree(t, map[string]string{
 		"dir/file": "text", "low/lower": "lower", "low/d/x": "", "low/moved": "m", "over/upper/.k": "", "over/work/.k": "",

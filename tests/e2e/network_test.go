@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
 // neighbourhood is a network namespace with an interface eth0 whose other end
@@ -125,7 +127,7 @@ func (n *neighbourhood) untouched() {
 
 // TestSpoofing has the guest send from a MAC that is not its interface's.
 func TestSpoofing(t *testing.T) {
-	sameOnBoth(t)
+	labtest.SameOnBoth(t)
 	n := newNeighbourhood(t)
 	s := newSite(t)
 	admin := func(spec *specs.Spec) {
@@ -147,7 +149,7 @@ func TestSpoofing(t *testing.T) {
 
 // TestNetworkStatistics counts what a ping moves.
 func TestNetworkStatistics(t *testing.T) {
-	sameOnBoth(t)
+	labtest.SameOnBoth(t)
 	n := newNeighbourhood(t)
 	s := newSite(t)
 	id, _, _ := s.detached(s.bundle(sh("ping -c 5 -s 1000 -W 20 "+peerV4+"; touch /done; while :; do sleep 0.1; done"), n.in))
@@ -313,7 +315,7 @@ func TestHostsNetworkIsUserMode(t *testing.T) {
 // TestNamesOfUserNetwork lets a container without a name server ask that of the
 // user-mode network.
 func TestNamesOfUserNetwork(t *testing.T) {
-	sameOnBoth(t)
+	labtest.SameOnBoth(t)
 	s := newSite(t)
 	ask := sh(`cat /etc/resolv.conf; nslookup -type=a localhost. >/tmp/answer; grep -q -e NXDOMAIN -e "^Name:" /tmp/answer || cat /tmp/answer`)
 	const named = "nameserver 192.168.127.1\n"
@@ -343,7 +345,7 @@ func TestNamesOfUserNetwork(t *testing.T) {
 // TestNamesOfLoopback asks a name server on the host's loopback interface, as
 // systemd-resolved is one.
 func TestNamesOfLoopback(t *testing.T) {
-	sameOnBoth(t)
+	labtest.SameOnBoth(t)
 	const server = "127.0.0.77"
 	c, err := net.ListenPacket("udp", server+":53")
 	if err != nil {
@@ -376,6 +378,7 @@ func TestNamesOfLoopback(t *testing.T) {
 }
 
 func TestPublishedPorts(t *testing.T) {
+	labtest.SameOnBoth(t)
 	s := newSite(t)
 	port := freePort(t)
 	serve := sh("mkdir -p /www; echo served > /www/index.html; exec httpd -f -p 80 -h /www")

@@ -13,6 +13,7 @@ import (
 	"github.com/willscott/go-nfs/helpers"
 
 	"github.com/microvm/microvm/netns"
+	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
 // serveNFS shares dir by NFS 3 from the peer's namespace and returns the port.
@@ -37,6 +38,7 @@ func (n *neighbourhood) serveNFS(dir string) (port int) {
 }
 
 func TestNFSMount(t *testing.T) {
+	labtest.SameOnBoth(t)
 	n := newNeighbourhood(t)
 	shared := t.TempDir()
 	if err := os.WriteFile(filepath.Join(shared, "from-server"), []byte("served"), 0o644); err != nil {

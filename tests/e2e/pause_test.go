@@ -4,6 +4,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
 // refused runs a command that has to fail with want in its message.
@@ -15,6 +17,7 @@ func (s *site) refused(t *testing.T, want string, args ...string) {
 }
 
 func TestPauseAndResume(t *testing.T) {
+	labtest.SameOnBoth(t)
 	s := newSite(t)
 	id, pid, _ := s.detached(s.bundle(sh("sleep 1000; true")))
 	s.waitStatus(id, "running")

@@ -9,6 +9,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
 func hostKernel(t *testing.T) string {
@@ -29,6 +31,7 @@ func TestRunShowsOutputOfItsOwnKernel(t *testing.T) {
 }
 
 func TestExitCodes(t *testing.T) {
+	labtest.SameOnBoth(t)
 	s := newSite(t)
 	for script, want := range map[string]int{"exit 0": 0, "exit 7": 7, "exit 255": 255, "kill -9 $$": 137} {
 		// A shell that is PID 1 of its namespace is deaf to its own signals.
@@ -128,6 +131,7 @@ func TestMountpointsInAReadOnlyRoot(t *testing.T) {
 }
 
 func TestMounts(t *testing.T) {
+	labtest.SameOnBoth(t)
 	s := newSite(t)
 	host := t.TempDir()
 	write := func(name, data string) {

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
 // oldProfile is older than what libcontainer calls after it has set it.
@@ -34,6 +36,7 @@ func TestOldSeccompProfile(t *testing.T) {
 
 // The limits are the program's, not those of what sets its filter up.
 func TestSeccompWithLowLimits(t *testing.T) {
+	labtest.SameOnBoth(t)
 	s := newSite(t)
 	for _, privileges := range []bool{false, true} {
 		b := s.bundle(sh("ulimit -v; ulimit -d; ulimit -Hs"), func(spec *specs.Spec) {

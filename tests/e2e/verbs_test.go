@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
 func TestPausedContainerStandsStill(t *testing.T) {
@@ -59,6 +61,7 @@ func TestPausedContainerStandsStill(t *testing.T) {
 }
 
 func TestUpdate(t *testing.T) {
+	labtest.SameOnBoth(t)
 	s := newSite(t)
 	limit := int64(64 << 20)
 	b := s.bundle(sh("sleep 1000"), func(spec *specs.Spec) {
@@ -114,6 +117,7 @@ type usage struct {
 }
 
 func TestEvents(t *testing.T) {
+	labtest.SameOnBoth(t)
 	s := newSite(t)
 	limit, pids := int64(64<<20), int64(30)
 	b := s.bundle(sh("i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done; touch /done; while ! test -e /go; do sleep 0.1; done; (tail /dev/zero); sleep 1000"), func(spec *specs.Spec) {

@@ -5,10 +5,12 @@ import (
 	"math/rand"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/microvm/microvm/tests/command"
+	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
 // testEngine is what podman and docker have in common.
@@ -18,7 +20,12 @@ func testEngine(t *testing.T, e *engine) {
 		"privileged": testPrivileged, "failures": testFailures, "life": testLife, "terminal": testTerminal, "stdin": testStdin,
 		"out of memory": testOutOfMemory,
 	} {
-		t.Run(name, func(t *testing.T) { test(t, e) })
+		t.Run(name, func(t *testing.T) {
+			if !slices.Contains([]string{"life", "terminal", "stdin"}, name) {
+				labtest.SameOnBoth(t)
+			}
+			test(t, e)
+		})
 	}
 }
 

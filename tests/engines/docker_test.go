@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/microvm/microvm/tests/command"
+	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
 // newDocker starts a daemon whose default runtime is microvm.
@@ -70,6 +71,7 @@ func TestDocker(t *testing.T) {
 	e := newDocker(t)
 	testEngine(t, e)
 	t.Run("health", func(t *testing.T) {
+		labtest.SameOnBoth(t)
 		e.container(t, "--detach", "--name", "healthy", "--health-cmd", "test -e /tmp/well", "--health-interval", "1s", image, "sh", "-c", "touch /tmp/well; sleep 1000").Output()
 		command.Eventually(t, "the container is healthy", func() bool {
 			return strings.TrimSpace(e.command(t, "inspect", "--format", "{{.State.Health.Status}}", "healthy").Output()) == "healthy"
@@ -78,6 +80,7 @@ func TestDocker(t *testing.T) {
 	})
 	t.Run("network", func(t *testing.T) { testDockerNetwork(t, e) })
 	t.Run("build", func(t *testing.T) {
+		labtest.SameOnBoth(t)
 		t.Setenv("DOCKER_BUILDKIT", "0") // BuildKit calls runc itself
 		e.command(t, "build", "--network", "none", "--tag", "built", buildContext(t)).Output()
 		builtOutput(t, e)

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/microvm/microvm/tests/command"
+	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
 func newPodman(t *testing.T) *engine {
@@ -43,6 +44,7 @@ func TestPodman(t *testing.T) {
 	e := newPodman(t)
 	testEngine(t, e)
 	t.Run("health", func(t *testing.T) {
+		labtest.SameOnBoth(t)
 		e.container(t, "--detach", "--name", "healthy", "--health-cmd", "test -e /tmp/well", "--health-interval", "disable", image, "sleep", "1000").Output()
 		if o := e.command(t, "healthcheck", "run", "healthy").Run(); o.Code != 1 {
 			t.Errorf("before: %v", o)
@@ -52,6 +54,7 @@ func TestPodman(t *testing.T) {
 	})
 	t.Run("network", func(t *testing.T) { testPodmanNetwork(t, e) })
 	t.Run("build", func(t *testing.T) {
+		labtest.SameOnBoth(t)
 		build := []string{"build", "--network", "none", "--isolation", "oci", "--runtime", runtimePath(), "--tag", "built"}
 		e.command(t, append(build, buildContext(t))...).Output()
 		builtOutput(t, e)

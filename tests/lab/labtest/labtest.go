@@ -1,0 +1,17 @@
+// Package labtest is for tests that run in the lab as well as on the host.
+package labtest
+
+import (
+	"os"
+	"testing"
+)
+
+// SameOnBoth skips a test in the lab, which is slow, as what it tests is the
+// runtime's, the agent's or the guest kernel's alone, whatever the machine.
+// MICROVM_LONG has it run there, too.
+func SameOnBoth(t *testing.T) {
+	t.Helper()
+	if os.Getenv("LAB") != "" && os.Getenv("MICROVM_LONG") == "" {
+		t.Skip("runs on the software machine, and in the lab with MICROVM_LONG=1")
+	}
+}

@@ -21,7 +21,7 @@ func (d *devices) makeNICs(c *control.Config, log *logrus.Entry) error {
 			return fmt.Errorf("network device %d: %w", i, err)
 		}
 		d.nics = append(d.nics, virtionet.New(virtionet.Config{
-			MAC: mac, Tap: n.Tap,
+			MAC: mac, Tap: n.Tap, Receive: virtionet.Rate(n.Receive), Send: virtionet.Rate(n.Send),
 			Warn: func(err error) { log.WithField("device", fmt.Sprintf("net%d", i)).Warn(err) },
 		}))
 	}

@@ -11,8 +11,8 @@ import (
 const annotationPrefix = "io.microvm."
 
 // WithAnnotations returns c changed by the annotations io.microvm.machine,
-// .memory (MiB), .cpus, .kernel, .initramfs, .network, .spoofing, .publish and
-// .debug. Unknown ones below io.microvm are an error, for they would silently do
+// .memory (MiB), .cpus, .kernel, .initramfs, .network, .spoofing, .ingress, .egress,
+// .ingress_frames, .egress_frames, .publish and .debug. Unknown ones below io.microvm are an error, for they would silently do
 // nothing.
 //
 // The binaries to run are the administrator's alone to choose.
@@ -51,13 +51,21 @@ func (c *Config) set(key, value string) (err error) {
 			return errors.New("the configuration refuses it to all containers")
 		}
 		c.Spoofing = value
+	case "ingress":
+		err = c.Ingress.tighten(value)
+	case "ingress_frames":
+		err = c.IngressFrames.tighten(value)
+	case "egress":
+		err = c.Egress.tighten(value)
+	case "egress_frames":
+		err = c.EgressFrames.tighten(value)
 	case "publish":
 		c.Publish = value
 		_, err = c.Publications()
 	case "debug":
 		c.Debug, err = strconv.ParseBool(value)
 	default:
-		return fmt.Errorf("unknown; known are machine, memory, cpus, kernel, initramfs, network, spoofing, publish and debug")
+		return fmt.Errorf("unknown; known are machine, memory, cpus, kernel, initramfs, network, spoofing, ingress, egress, ingress_frames, egress_frames, publish and debug")
 	}
 	if err != nil {
 		return err

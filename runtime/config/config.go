@@ -10,8 +10,12 @@
 //	initramfs = ""       # a cpio archive with the agent
 //	vmm       = ""       # the microvm-vmm binary
 //	qemu      = ""       # qemu-system-x86_64, for the software machine
-//	network   = "user"   # in the host's network namespace: user or none
+//	network   = "auto"   # in the host's network namespace: auto, user or none
 //	spoofing  = "allow"  # frames from other MACs than an interface's: allow or refuse
+//	ingress   = ""       # bits a second to each interface of a guest, such as "10M"
+//	egress    = ""       # and from each
+//	ingress_frames = ""  # frames a second
+//	egress_frames  = ""
 //	debug     = false    # log as with --debug, and a verbose guest kernel
 //
 // What is empty is searched for, see [Config.Locate].
@@ -41,6 +45,7 @@ const (
 
 // Networks of a container that is in the host's network namespace.
 const (
+	NetworkAuto = "auto" // as user, but a pod is refused
 	NetworkUser = "user" // connections are made for it by a process of the host
 	NetworkNone = "none" // a loopback interface only
 )
@@ -76,11 +81,19 @@ type Config struct {
 	QEMU      string `toml:"qemu"`
 	Debug     bool   `toml:"debug"`
 	// Network is that of containers in the host's network namespace, which a
-	// machine cannot be in: NetworkUser or NetworkNone.
+	// machine cannot be in: NetworkAuto, which is the default, NetworkUser or
+	// NetworkNone.
 	Network string `toml:"network"`
 	// Spoofing is SpoofingAllow or SpoofingRefuse. Once it is refused, an
 	// annotation does not allow it.
 	Spoofing string `toml:"spoofing"`
+	// Ingress and Egress limit what goes to and from each interface of a guest,
+	// in bits of Ethernet frames and in their number. An annotation only lowers
+	// them.
+	Ingress       Rate `toml:"ingress"`
+	IngressFrames Rate `toml:"ingress_frames"`
+	Egress        Rate `toml:"egress"`
+	EgressFrames  Rate `toml:"egress_frames"`
 	// Publish are ports, from an annotation only, see Publications.
 	Publish string `toml:"-"`
 }
@@ -120,7 +133,7 @@ func explain(err error) error {
 	var unknown *toml.StrictMissingError
 	if errors.As(err, &unknown) && len(unknown.Errors) > 0 {
 		row, _ := unknown.Errors[0].Position()
-		return fmt.Errorf("line %d: unknown key %q; known are machine, memory, cpus, kernel, initramfs, vmm, qemu, network, spoofing and debug",
+		return fmt.Errorf("line %d: unknown key %q; known are machine, memory, cpus, kernel, initramfs, vmm, qemu, network, spoofing, ingress, egress, ingress_frames, egress_frames and debug",
 			row, strings.Join(unknown.Errors[0].Key(), "."))
 	}
 	var syntax *toml.DecodeError
@@ -136,8 +149,8 @@ func (c Config) Validate() error {
 	if !slices.Contains([]string{"", MachineAuto, MachineKVM, MachineSoftware}, c.Machine) {
 		return fmt.Errorf("machine: %q is not one of auto, kvm, software", c.Machine)
 	}
-	if !slices.Contains([]string{"", NetworkUser, NetworkNone}, c.Network) {
-		return fmt.Errorf("network: %q is not one of user, none", c.Network)
+	if !slices.Contains([]string{"", NetworkAuto, NetworkUser, NetworkNone}, c.Network) {
+		return fmt.Errorf("network: %q is not one of auto, user, none", c.Network)
 	}
 	if !slices.Contains([]string{"", SpoofingAllow, SpoofingRefuse}, c.Spoofing) {
 		return fmt.Errorf("spoofing: %q is not one of allow, refuse", c.Spoofing)

@@ -18,8 +18,8 @@ func write(t *testing.T, text string) string {
 }
 
 func TestLoad(t *testing.T) {
-	c, err := Load(write(t, "machine = \"kvm\"\nmemory = 256\ncpus = 2\nkernel = \"/k\"\ninitramfs = \"/i\"\nvmm = \"/v\"\nqemu = \"/q\"\ndebug = true\n"))
-	want := Config{Machine: "kvm", Memory: 256, CPUs: 2, Kernel: "/k", Initramfs: "/i", VMM: "/v", QEMU: "/q", Debug: true}
+	c, err := Load(write(t, "machine = \"kvm\"\nmemory = 256\ncpus = 2\nkernel = \"/k\"\ninitramfs = \"/i\"\nvmm = \"/v\"\nqemu = \"/q\"\ndebug = true\ningress = \"10M\"\negress_frames = 500\n"))
+	want := Config{Machine: "kvm", Memory: 256, CPUs: 2, Kernel: "/k", Initramfs: "/i", VMM: "/v", QEMU: "/q", Debug: true, Ingress: 10e6, EgressFrames: 500}
 	if err != nil || c != want {
 		t.Errorf("%+v, %v", c, err)
 	}
@@ -35,6 +35,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		"cpus = 1000":        "1000 is not between",
 		"cpus = -1":          "-1 is not between",
 		"network = 'tap'":    `"tap" is not one of`,
+		"ingress = '10m'":    `"10m" is no rate`,
 		"[machine]\nfoo = 1": "store a table",
 	} {
 		path := write(t, text)
@@ -52,7 +53,14 @@ func TestAnnotations(t *testing.T) {
 	if want := (Config{Memory: 1024, CPUs: 3, Kernel: "/k"}); err != nil || c != want {
 		t.Errorf("%+v, %v", c, err)
 	}
-	for k, v := range map[string]string{"memory": "8", "cpus": "many", "machine": "xen", "vmm": "/bin/sh", "foo": "", "network": "tap", "publish": "80"} {
+	limited := Config{Ingress: 1000}
+	if c, err := limited.WithAnnotations(map[string]string{"io.microvm.ingress": "900", "io.microvm.egress": "2G"}); err != nil || c.Ingress != 900 || c.Egress != 2e9 {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if _, err := limited.WithAnnotations(map[string]string{"io.microvm.ingress": "2k"}); err == nil {
+		t.Error("an annotation raises a limit")
+	}
+	for k, v := range map[string]string{"egress": "0", "ingress_frames": "fast", "memory": "8", "cpus": "many", "machine": "xen", "vmm": "/bin/sh", "foo": "", "network": "tap", "publish": "80"} {
 		if _, err := (Config{}).WithAnnotations(map[string]string{"io.microvm." + k: v}); err == nil || !strings.Contains(err.Error(), "io.microvm."+k) {
 			t.Errorf("%s=%s: %v", k, v, err)
 		}

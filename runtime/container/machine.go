@@ -13,6 +13,7 @@ import (
 	"github.com/microvm/microvm/runtime/network"
 	"github.com/microvm/microvm/runtime/sandbox"
 	"github.com/microvm/microvm/runtime/state"
+	"github.com/microvm/microvm/vmm/control"
 )
 
 // design is everything that is known about a container before anything of it
@@ -81,6 +82,8 @@ func (e *Engine) chooseMachine(d *design, id string) error {
 		Kernel: parts.Kernel.Path, Initramfs: parts.Initramfs.Path, VMM: parts.VMM.Path, QEMU: parts.QEMU.Path,
 		Socket: e.Store.Path(id, state.SocketFile),
 		Log:    e.log(id), Exports: exports(d.plan), Disks: disks(d.plan), OwnMACs: all.Spoofing == config.SpoofingRefuse,
+		Ingress: control.Rate{Bits: uint64(all.Ingress), Frames: uint64(all.IngressFrames)},
+		Egress:  control.Rate{Bits: uint64(all.Egress), Frames: uint64(all.EgressFrames)},
 	}
 	return nil
 }
@@ -107,6 +110,9 @@ func userNetwork(b *bundle.Bundle, c config.Config, parts config.Artifacts) (*ne
 			return nil, fmt.Errorf("annotation io.microvm.publish: the container has no user-mode network: that is for the host's network namespace, and not with network = %q", config.NetworkNone)
 		}
 		return nil, nil
+	}
+	if b.IsSandbox() && c.Network != config.NetworkUser {
+		return nil, fmt.Errorf("the pod asks for the host's network (hostNetwork), whose interfaces and sockets its machine cannot have: give it another runtime class, or a user-mode network with network = %q in the configuration or the annotation io.microvm.network", config.NetworkUser)
 	}
 	publish, err := c.Publications()
 	if err == nil {

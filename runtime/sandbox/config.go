@@ -1,6 +1,10 @@
 package sandbox
 
-import "github.com/sirupsen/logrus"
+import (
+	"github.com/sirupsen/logrus"
+
+	"github.com/microvm/microvm/vmm/control"
+)
 
 // Config describes a machine.
 type Config struct {
@@ -28,6 +32,8 @@ type Config struct {
 	Disks []Disk
 	// MoreDisks makes room for AddDisk, unless the network devices take it.
 	MoreDisks bool
+	// Ingress and Egress limit what each of them moves to and from the guest.
+	Ingress, Egress control.Rate
 	// OwnMACs has the guest send from no other MAC than its interfaces have.
 	OwnMACs bool
 	// Socket is the path of the unix socket to make for Dial. It is removed

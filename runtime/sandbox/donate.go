@@ -26,7 +26,7 @@ type donation struct {
 func newDonation(c *Config) (*donation, error) {
 	d := &donation{config: control.Config{
 		ID: c.ID, Machine: c.Machine, CPUs: c.CPUs, Memory: roundUp(c.Memory), Debug: c.Debug,
-		Vsock: control.Vsock{GuestCID: api.GuestCID}, NICs: nics(c.NICs),
+		Vsock: control.Vsock{GuestCID: api.GuestCID}, NICs: c.nics(),
 	}}
 	if err := d.open(c); err != nil {
 		d.close()

@@ -18,9 +18,11 @@ func MaxNICs(machine string) int {
 }
 
 // nics describes the network devices to the VM process.
-func nics(all []NIC) (described []control.NIC) {
-	for i, n := range all {
-		described = append(described, control.NIC{MAC: api.NICAddress(i).String(), Tap: n.Tap})
+func (c *Config) nics() (described []control.NIC) {
+	for i, n := range c.NICs {
+		described = append(described, control.NIC{
+			MAC: api.NICAddress(i).String(), Tap: n.Tap, Receive: c.Ingress, Send: c.Egress,
+		})
 	}
 	return described
 }

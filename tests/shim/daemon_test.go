@@ -90,7 +90,7 @@ func makeDaemon(bin, dir, text string) (*daemon, error) {
 	}
 	fill := strings.NewReplacer("DIR", dir, "IMAGE", image)
 	for name, text := range map[string]string{
-		"config.toml": text, "cni/pods.conflist": networkList, "microvm.toml": fmt.Sprintf("machine = %q\n", machine),
+		"config.toml": text, "cni/pods.conflist": networkList, "microvm.toml": fmt.Sprintf("machine = %q\nnetwork = \"user\"\n", machine),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(fill.Replace(text)), 0o600); err != nil {
 			return nil, err

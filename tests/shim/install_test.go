@@ -152,7 +152,8 @@ func TestInstallKeepsOff(t *testing.T) {
 	}
 }
 
-// TestInstalledRuntime runs a pod with what install has put in place.
+// TestInstalledRuntime runs a pod with what install has put in place. One of the
+// host's network it refuses.
 func TestInstalledRuntime(t *testing.T) {
 	plain, _, _ := strings.Cut(configuration, "    default_runtime_name")
 	for _, known := range daemons {
@@ -168,13 +169,20 @@ func TestInstalledRuntime(t *testing.T) {
 		}
 		t.Cleanup(d.stop)
 		withPods(t, d, "microvm", func(t *testing.T, p pods) {
-			one := p.pod(nil)
-			if got := p.in(one.container(idle, private(nil)), "uname", "-r"); !strings.Contains(got, "microvm") {
+			one := p.podWith(withNamespaces(nil, object{"network": ofPod}))
+			if got := p.in(one.container(idle, withNamespaces(nil, object{"network": ofPod, "pid": ofSelf})), "uname", "-r"); !strings.Contains(got, "microvm") {
 				t.Errorf("kernel %s", got)
 			}
 			exe, err := os.Readlink("/proc/" + strconv.Itoa(p.shimOf(one.machine())) + "/exe")
 			if err != nil || exe != filepath.Join(prefix, "bin/containerd-shim-microvm-v1") {
 				t.Errorf("the shim is %s, %v", exe, err)
+			}
+			hosts := p.file(object{
+				"metadata": object{"name": "hosts", "namespace": "default", "attempt": 1, "uid": newID(t)},
+				"linux":    withNamespaces(nil, object{"network": ofNode}),
+			})
+			if r := p.crictl("runp", "--runtime", p.handler, hosts).Run(); r.Code == 0 || !strings.Contains(r.Stderr, "hostNetwork") {
+				t.Errorf("a pod of the host's network: %+v", r)
 			}
 		})
 	}

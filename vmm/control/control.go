@@ -77,6 +77,15 @@ type NIC struct {
 	// Tap says that what is attached to it are taps that carry virtio-net
 	// headers; otherwise they are datagram sockets of bare frames.
 	Tap bool `json:"tap,omitempty"`
+	// Receive and Send limit what the guest gets and sends.
+	Receive Rate `json:"receive,omitzero"`
+	Send    Rate `json:"send,omitzero"`
+}
+
+// Rate is how much may be moved a second; 0 is as much as there is.
+type Rate struct {
+	Bits   uint64 `json:"bits,omitempty"`
+	Frames uint64 `json:"frames,omitempty"`
 }
 
 // Vsock says which streams may cross the VM's boundary.

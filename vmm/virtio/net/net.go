@@ -57,6 +57,8 @@ type Config struct {
 	// which take checksums and segmentation off the guest's hands. Otherwise
 	// they are datagram sockets.
 	Tap bool
+	// Receive and Send limit what the guest gets and what it sends.
+	Receive, Send Rate
 	// Warn is told when a file goes bad, and of the first frame from a foreign
 	// address; it must not block. Nil ignores it.
 	Warn func(error)

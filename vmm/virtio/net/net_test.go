@@ -267,6 +267,44 @@ func TestWithoutQueuesItStandsStill(t *testing.T) {
 	g.activate()
 }
 
+// TestRates moves three frames at a rate of ten a second, by their number and by
+// their size.
+func TestRates(t *testing.T) {
+	const size = 1000
+	for name, rate := range map[string]Rate{"frames": {Frames: 10}, "bits": {Bits: 10 * 8 * size, Frames: 1000}} {
+		t.Run(name, func(t *testing.T) {
+			g := newGuest(t, false)
+			g.dev.config.Receive, g.dev.config.Send = rate, rate
+			for range queueSize / 2 {
+				g.rx.Add(nil, 1536)
+			}
+			g.activate()
+			host := g.attach()
+			began := time.Now()
+			for range 3 {
+				if _, err := host.Write(frame(size)); err != nil {
+					t.Fatal(err)
+				}
+				g.send(noHeader, frame(size))
+			}
+			for range 3 {
+				read(t, host)
+				g.rx.WaitUsed()
+			}
+			if took, least := time.Since(began), 200*time.Millisecond-credit; took < least {
+				t.Errorf("three frames took %v, want %v at least", took, least)
+			}
+			host.Write(frame(size))
+			g.rx.WaitUsed() // the next waits now
+			began = time.Now()
+			g.dev.Reset()
+			if took := time.Since(began); took > 50*time.Millisecond {
+				t.Errorf("a device that waits took %v to stop", took)
+			}
+		})
+	}
+}
+
 func TestConfigIsTheAddress(t *testing.T) {
 	g := newGuest(t, true)
 	var p [8]byte

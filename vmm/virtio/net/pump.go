@@ -29,6 +29,7 @@ type pump struct {
 	fail    func(error) // the rings are broken
 	warn    func(error) // the file is
 	stopped atomic.Bool
+	quit    chan struct{} // closed when it is stopped
 	running sync.WaitGroup
 }
 
@@ -37,12 +38,17 @@ func newPump(d *Device) (*pump, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open network file: %w", err)
 	}
-	p := &pump{file: d.file, raw: raw, fail: d.active.Fail, warn: d.config.Warn, froms: d.froms}
+	p := &pump{file: d.file, raw: raw, fail: d.active.Fail, warn: d.config.Warn, froms: d.froms, quit: make(chan struct{})}
 	if !d.config.Tap {
 		p.skip = headerSize
 	}
-	p.rx = receiver{pump: p, queue: d.active.Queue(queueRx), counts: &d.counts.rx, mergeable: d.active.Features&featureMrgRxbuf != 0}
-	p.tx = sender{pump: p, queue: d.active.Queue(queueTx), counts: &d.counts.tx, foreign: &d.counts.foreign}
+	p.rx = receiver{
+		pump: p, queue: d.active.Queue(queueRx), counts: &d.counts.rx, pace: pacer{rate: d.config.Receive},
+		mergeable: d.active.Features&featureMrgRxbuf != 0,
+	}
+	p.tx = sender{
+		pump: p, queue: d.active.Queue(queueTx), counts: &d.counts.tx, pace: pacer{rate: d.config.Send}, foreign: &d.counts.foreign,
+	}
 	return p, nil
 }
 
@@ -71,9 +77,26 @@ func (p *pump) end(what string, err error) {
 	}
 }
 
+// pause waits until the next frame may be moved, after the driver was told of
+// those before. It returns false when the pump is stopped first.
+func (p *pump) pause(pace *pacer, q *virtio.Queue) bool {
+	d := pace.wait()
+	if d <= 0 {
+		return true
+	}
+	q.Notify()
+	select {
+	case <-time.After(d):
+		return true
+	case <-p.quit:
+		return false
+	}
+}
+
 // stop returns when neither rings nor file are used any more.
 func (p *pump) stop() {
 	p.stopped.Store(true)
+	close(p.quit)
 	p.rx.queue.Kick.Stop()
 	p.tx.queue.Kick.Stop()
 	_ = p.file.SetDeadline(time.Unix(1, 0))

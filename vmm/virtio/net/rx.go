@@ -17,6 +17,7 @@ type receiver struct {
 	pump      *pump
 	queue     *virtio.Queue
 	counts    *direction
+	pace      pacer
 	mergeable bool // one frame may take several buffers
 
 	// held are buffers that were popped and not used yet, room is how many
@@ -32,6 +33,9 @@ func (r *receiver) run() error {
 	for {
 		if err := r.fill(); err != nil {
 			return err
+		}
+		if !r.pump.pause(&r.pace, r.queue) {
+			return errStopped
 		}
 		if err := r.readFrames(); err != nil {
 			return err
@@ -93,7 +97,7 @@ func (r *receiver) readFrames() error {
 	var err error
 	frames := 0
 	perr := r.pump.raw.Read(func(fd uintptr) bool {
-		for r.enough() && frames < batch {
+		for r.enough() && frames < batch && r.pace.wait() <= 0 {
 			var n int
 			n, err = unix.Readv(int(fd), r.target())
 			if err == unix.EINTR {
@@ -154,6 +158,7 @@ func (r *receiver) deliver(n int) {
 	r.writeHeader(len(r.used))
 	r.queue.PushAll(r.used)
 	r.counts.add(length - headerSize)
+	r.pace.took(length - headerSize)
 	r.forget(len(r.used))
 }
 

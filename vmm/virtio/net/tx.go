@@ -16,6 +16,7 @@ type sender struct {
 	pump   *pump
 	queue  *virtio.Queue
 	counts *direction
+	pace   pacer
 	chain  queue.Chain
 	iov    [][]byte
 	// foreign counts frames that were dropped for their source; head is what
@@ -29,7 +30,7 @@ func (s *sender) run() error { return s.queue.Run(s.drain) }
 func (s *sender) drain() error {
 	defer s.queue.Notify()
 	for {
-		if s.pump.stopped.Load() {
+		if s.pump.stopped.Load() || !s.pump.pause(&s.pace, s.queue) {
 			return errStopped
 		}
 		ok, err := s.queue.Pop(&s.chain)
@@ -70,6 +71,7 @@ func (s *sender) send() error {
 	switch {
 	case err == nil:
 		s.counts.add(length)
+		s.pace.took(length)
 	case refused(err):
 		s.counts.dropped.Add(1)
 	default:

@@ -30,6 +30,10 @@ type Contents struct {
 	Neighbours []api.Neighbour
 	// Others are the interfaces that are up and that a guest cannot have.
 	Others []Other
+	// Filtered are those of Links with filters for what they receive, which a
+	// tap that stands before them does not heed; it may have one of its own
+	// there, too, once there is one.
+	Filtered []string `json:"-"`
 }
 
 // Other is an interface that a guest cannot have.
@@ -87,6 +91,9 @@ func (c *Contents) readLinks(links []netlink.Link) error {
 				continue
 			}
 			c.Links = append(c.Links, *link)
+			if filters, _ := netlink.FilterList(l, netlink.HANDLE_MIN_INGRESS); len(filters) > 0 { // an error without any
+				c.Filtered = append(c.Filtered, a.Name)
+			}
 		}
 		links = deeper
 	}

@@ -59,7 +59,7 @@ func addFilter(from, to int) error {
 	if err := netlink.QdiscAdd(ingress(from)); err != nil {
 		return fmt.Errorf("add ingress queue: %w", err)
 	}
-	err := netlink.FilterAdd(&netlink.MatchAll{
+	err := netlink.FilterAdd(&netlink.U32{ // it matches all
 		FilterAttrs: netlink.FilterAttrs{LinkIndex: from, Parent: ingressHandle, Priority: 1, Protocol: unix.ETH_P_ALL},
 		Actions:     []netlink.Action{netlink.NewMirredAction(to)},
 	})

@@ -93,7 +93,7 @@ func redirectBoth(a, b int) (cut func() error, err error) {
 	}
 	cut, terr := redirectTC(a, b)
 	if terr != nil {
-		return nil, fmt.Errorf("redirect frames: with tcx: %w; with traffic control: %w: are the modules sch_ingress, cls_matchall and act_mirred there?", err, terr)
+		return nil, fmt.Errorf("redirect frames: with tcx: %w; with traffic control: %w: are the modules sch_ingress, cls_u32 and act_mirred there?", err, terr)
 	}
 	return cut, nil
 }

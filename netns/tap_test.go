@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -95,6 +96,44 @@ func TestTapStandsInForAnInterface(t *testing.T) {
 	})
 }
 
+// TestQdiscs has a filter for what an interface receives, which is told of, and a
+// queueing discipline for what it sends, which a tap's frames take, too.
+func TestQdiscs(t *testing.T) {
+	inNewNamespace(t, func() {
+		near, far := pair(t, "near", "far")
+		if err := addFilter(near.Attrs().Index, far.Attrs().Index); err != nil {
+			t.Fatal(err)
+		}
+		c, err := Read()
+		if err != nil || !slices.Equal(c.Filtered, []string{"near"}) {
+			t.Errorf("%q, %v", c.Filtered, err)
+		}
+		if err := removeIngress(near.Attrs().Index); err != nil {
+			t.Fatal(err)
+		}
+		root := netlink.QdiscAttrs{LinkIndex: near.Attrs().Index, Handle: netlink.MakeHandle(1, 0), Parent: netlink.HANDLE_ROOT}
+		if err := netlink.QdiscAdd(&netlink.GenericQdisc{QdiscAttrs: root, QdiscType: "pfifo"}); err != nil {
+			t.Fatal(err)
+		}
+		tap, err := NewTap(near.Attrs().Index, "near")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tap.Close()
+		exchange(t, tap.File(), far)
+		all, err := netlink.QdiscList(near)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, q := range all {
+			if s := q.Attrs().Statistics; q.Attrs().Handle == root.Handle && s != nil && s.Basic.Packets > 0 {
+				return
+			}
+		}
+		t.Error("the frame has not been in the queue")
+	})
+}
+
 // exchange sends a frame each way between the tap and the interface beyond.
 func exchange(t *testing.T, tap *os.File, far netlink.Link) {
 	t.Helper()
@@ -143,9 +182,6 @@ func TestTrafficControl(t *testing.T) {
 		}
 		for range 2 { // the second replaces what a killed process has left
 			cut, err := redirectTC(near.Attrs().Index, tap.Attrs().Index)
-			if errors.Is(err, unix.ENOENT) {
-				t.Skip("the kernel has no cls_matchall or act_mirred")
-			}
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -203,6 +203,9 @@ func (n *Network) Connect(ctx context.Context, vm *sandbox.VM) error {
 	for _, o := range found.Others {
 		n.log.Warnf("network: the guest goes without interface %s: %s", o.Name, o.Why)
 	}
+	for _, name := range found.Filtered {
+		n.log.Warnf("network: traffic-control filters for what %s receives do not hold for the guest: put them on the other side of the interface", name)
+	}
 	following, stop := context.WithCancel(context.Background())
 	n.unfollow = stop
 	go func() {

@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"net"
+	"strings"
 )
 
 // Version is the protocol's version. Host and guest compare it in Hello and
@@ -41,6 +42,9 @@ const (
 	NetworkNamespace = "/run/microvm/network"
 	// ResolvConf names the servers of the last [Network] that had any.
 	ResolvConf = "/run/microvm/resolv.conf"
+	// OptionUnlessNamed, of a mount of ResolvConf in a container, has the agent
+	// leave that out if a file of the root file system there names a server.
+	OptionUnlessNamed = "x-microvm.unless-named"
 	// AgentPath is the agent's program, the only file of the initramfs.
 	AgentPath = "/init"
 )
@@ -48,6 +52,9 @@ const (
 // DeviceSerial is the serial of a disk that is the host's block device with these
 // numbers. Where a container's configuration has them, it means that disk.
 func DeviceSerial(major, minor int64) string { return fmt.Sprintf("b%d:%d", major, minor) }
+
+// IsDeviceSerial tells whether a serial is of DeviceSerial.
+func IsDeviceSerial(serial string) bool { return strings.Contains(serial, ":") }
 
 // PauseArgument makes the agent's program one that does nothing, for containers
 // without a program of their own.

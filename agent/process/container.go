@@ -12,6 +12,8 @@ import (
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/agent/api"
 )
 
 // container is one container with its processes.
@@ -31,7 +33,7 @@ type container struct {
 }
 
 // create makes a container up to where its process waits for start.
-func (e *Engine) create(ctx context.Context, id, bundle string, spec *specs.Spec, stdio Stdio) (*container, error) {
+func (e *Engine) create(ctx context.Context, id, bundle string, spec *specs.Spec, layers []*api.Mount, stdio Stdio) (*container, error) {
 	if err := checkSpec(id, spec); err != nil {
 		return nil, err
 	}
@@ -40,7 +42,7 @@ func (e *Engine) create(ctx context.Context, id, bundle string, spec *specs.Spec
 		return nil, err
 	}
 	c := &container{id: id, bundle: bundle, disks: &e.disks, execs: make(map[string]*process)}
-	if err := e.build(c, spec, stdio, pipes); err != nil {
+	if err := e.build(c, spec, layers, stdio, pipes); err != nil {
 		e.disconnect(pipes)
 		return nil, errors.Join(err, e.dismantle(c))
 	}
@@ -49,16 +51,17 @@ func (e *Engine) create(ctx context.Context, id, bundle string, spec *specs.Spec
 
 // build fills c and launches its process. After an error, c has to be
 // dismantled.
-func (e *Engine) build(c *container, spec *specs.Spec, stdio Stdio, pipes *plumbing) (err error) {
+func (e *Engine) build(c *container, spec *specs.Spec, layers []*api.Mount, stdio Stdio, pipes *plumbing) (err error) {
 	if c.init, err = newProcess("", spec.Process, stdio, pipes); err != nil {
 		return err
 	}
-	if c.root, err = mountRoot(e.roots, c.id, spec); err != nil {
+	if err := e.mountRoot(c, spec, layers); err != nil {
 		return err
 	}
 	if err := errors.Join(c.useDisks(spec), sizeSharedMemory(spec)); err != nil {
 		return err
 	}
+	keepNames(spec)
 	adopt := e.joinNetwork(spec)
 	config, err := newConfig(c.id, c.bundle, spec)
 	if err != nil {
@@ -236,9 +239,7 @@ func (e *Engine) dismantle(c *container) error {
 			return fmt.Errorf("delete container %s: %w", c.id, err)
 		}
 	}
-	err := errors.Join(c.root.unmount(), c.dropDisks())
-	c.root = ""
-	return err
+	return errors.Join(c.root.unmount(), c.dropDisks())
 }
 
 // Pids lists the processes of a container by their pids in the guest.

@@ -22,6 +22,7 @@ type Engine struct {
 
 	state   string // libcontainer's directory
 	roots   string // where the containers' roots are mounted
+	layers  string // and what these are made of
 	streams *Streams
 	reaper  *Reaper
 	disks   disks
@@ -36,9 +37,9 @@ type Engine struct {
 // mounts the containers' roots there, and finds standard streams in streams, which stays the
 // caller's. Close ends it.
 func NewEngine(dir string, streams *Streams) (*Engine, error) {
-	state, roots := filepath.Join(dir, "state"), filepath.Join(dir, "roots")
+	state, roots, layers := filepath.Join(dir, "state"), filepath.Join(dir, "roots"), filepath.Join(dir, "layers")
 	// The root of a user namespace is nobody here, but has to pass.
-	for _, d := range []string{state, roots} {
+	for _, d := range []string{state, roots, layers} {
 		if err := os.MkdirAll(d, 0o711); err != nil {
 			return nil, fmt.Errorf("make state directory: %w", err)
 		}
@@ -46,6 +47,7 @@ func NewEngine(dir string, streams *Streams) (*Engine, error) {
 	return &Engine{
 		state:      state,
 		roots:      roots,
+		layers:     layers,
 		streams:    streams,
 		reaper:     NewReaper(),
 		containers: make(map[string]*container),
@@ -134,12 +136,13 @@ func (e *Engine) process(id, execID string) (*container, *process, error) {
 }
 
 // Create makes a container whose first process is set up and waits for Start.
-// It returns that process's pid. bundle is only remembered.
-func (e *Engine) Create(ctx context.Context, id, bundle string, spec *specs.Spec, stdio Stdio) (pid int, err error) {
+// It returns that process's pid. bundle is only remembered. The root file system
+// is made of layers, if there are any.
+func (e *Engine) Create(ctx context.Context, id, bundle string, spec *specs.Spec, layers []*api.Mount, stdio Stdio) (pid int, err error) {
 	if err := e.reserve(id); err != nil {
 		return 0, err
 	}
-	c, err := e.create(ctx, id, bundle, spec, stdio)
+	c, err := e.create(ctx, id, bundle, spec, layers, stdio)
 	e.put(id, c)
 	if err != nil {
 		return 0, err

@@ -139,7 +139,7 @@ func (w *world) stream(url *string) *net.UnixConn {
 
 func (w *world) create(id string, spec *specs.Spec, stdio Stdio) {
 	w.t.Helper()
-	if _, err := w.Create(w.t.Context(), id, "/bundle", spec, stdio); err != nil {
+	if _, err := w.Create(w.t.Context(), id, "/bundle", spec, nil, stdio); err != nil {
 		w.t.Fatalf("create %s: %v", id, err)
 	}
 }
@@ -235,7 +235,7 @@ func TestCannotRun(t *testing.T) {
 		"/bin/nothere": `exec: "/bin/nothere": stat /bin/nothere: no such file or directory`,
 		"/bin/data":    `exec: "/bin/data": permission denied`,
 	} {
-		_, err := w.Create(t.Context(), "c", "", w.spec(arg), Stdio{})
+		_, err := w.Create(t.Context(), "c", "", w.spec(arg), nil, Stdio{})
 		if err == nil || !strings.HasPrefix(err.Error(), "unable to start container process: ") || !strings.Contains(err.Error(), want) {
 			t.Errorf("create with %s: got %v, want %s", arg, err, want)
 		}
@@ -453,7 +453,7 @@ func TestStates(t *testing.T) {
 		t.Errorf("start of nothing: %v", err)
 	}
 	w.create("c", w.spec("sleep", "1000"), Stdio{})
-	if _, err := w.Create(t.Context(), "c", "", w.spec("true"), Stdio{}); !errors.Is(err, ErrExists) {
+	if _, err := w.Create(t.Context(), "c", "", w.spec("true"), nil, Stdio{}); !errors.Is(err, ErrExists) {
 		t.Errorf("second create: %v", err)
 	}
 	if st, err := w.State("c", ""); err != nil || st.Status != api.Status_CREATED || st.Pid <= 0 || st.Bundle != "/bundle" {
@@ -517,12 +517,12 @@ func TestBadSpecs(t *testing.T) {
 	for name, spec := range map[string]*specs.Spec{
 		"empty": {}, "no args": w.spec(), "no root": noRoot, "missing root": missing, "relative cwd": relative,
 	} {
-		if _, err := w.Create(t.Context(), "c", "", spec, Stdio{}); err == nil {
+		if _, err := w.Create(t.Context(), "c", "", spec, nil, Stdio{}); err == nil {
 			t.Errorf("%s: created", name)
 		}
 	}
 	for _, id := range []string{"", "..", "a/b"} {
-		if _, err := w.Create(t.Context(), id, "", w.spec("true"), Stdio{}); !errors.Is(err, ErrInvalid) {
+		if _, err := w.Create(t.Context(), id, "", w.spec("true"), nil, Stdio{}); !errors.Is(err, ErrInvalid) {
 			t.Errorf("id %q: %v", id, err)
 		}
 	}

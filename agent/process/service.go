@@ -56,7 +56,7 @@ func (s Service) Create(ctx context.Context, req *api.CreateTaskRequest) (*api.C
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
 	stdio := Stdio{req.GetStdin(), req.GetStdout(), req.GetStderr(), req.GetTerminal()}
-	pid, err := s.Engine.Create(ctx, req.GetId(), req.GetBundle(), spec, stdio)
+	pid, err := s.Engine.Create(ctx, req.GetId(), req.GetBundle(), spec, req.GetRootfs(), stdio)
 	if err != nil {
 		return nil, statusOf(err)
 	}

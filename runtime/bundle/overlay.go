@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/microvm/microvm/agent/api"
 )
 
 const overlayType = "overlay"
@@ -23,7 +25,8 @@ type layers struct {
 // splitOverlay makes exports of the layers of m, mount number i, for the guest
 // to put together. Lower layers are read-only. Upper and work directory need to
 // be in one file system of the guest, so what is exported is the directory that
-// both are in.
+// both are in. The guest keeps overlayfs's attributes in user.*, the only ones that
+// it may set, and so it reads them there.
 func (p *Plan) splitOverlay(b *Bundle, i int, m *specs.Mount, stat Stat) error {
 	l, err := parseLayers(m.Options)
 	if err != nil {
@@ -47,7 +50,7 @@ func (p *Plan) splitOverlay(b *Bundle, i int, m *specs.Mount, stat Stat) error {
 			return err
 		}
 	}
-	options := append(l.rest, "lowerdir="+strings.Join(l.lower, ":"))
+	options := append(l.rest, api.OptionUserXattr, "lowerdir="+strings.Join(l.lower, ":"))
 	if l.upper != "" {
 		upper, work := b.path(l.upper), b.path(l.work)
 		if filepath.Dir(upper) != filepath.Dir(work) || upper == work {
@@ -63,8 +66,8 @@ func (p *Plan) splitOverlay(b *Bundle, i int, m *specs.Mount, stat Stat) error {
 	return nil
 }
 
-// parseLayers takes the options apart. The guest keeps overlayfs's attributes
-// in user.*, the only ones that a guest may set, and so it reads them there.
+// parseLayers takes the options apart, without those that need what a share has
+// not: attributes trusted.*, or file handles.
 func parseLayers(options []string) (*layers, error) {
 	l := &layers{}
 	for _, o := range options {
@@ -79,7 +82,6 @@ func parseLayers(options []string) (*layers, error) {
 		case "lowerdir+", "datadir+":
 			return nil, fmt.Errorf("%s is not supported: list all layers in lowerdir", key)
 		case "metacopy", "redirect_dir", "index", "nfs_export", "userxattr", "xino", "uuid", "verity":
-			// They need trusted.*, or file handles, which a share does not have.
 		default:
 			l.rest = append(l.rest, o)
 		}
@@ -90,7 +92,6 @@ func parseLayers(options []string) (*layers, error) {
 	if (l.upper == "") != (l.work == "") {
 		return nil, errors.New("an overlay has both upperdir and workdir, or none")
 	}
-	l.rest = append(l.rest, "userxattr")
 	return l, nil
 }
 

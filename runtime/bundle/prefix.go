@@ -3,15 +3,29 @@ package bundle
 import (
 	"slices"
 	"strings"
+
+	"github.com/microvm/microvm/agent/api"
 )
 
-// Prefix puts prefix before the names of all exports, so that the containers
-// of a machine don't meet.
+// Prefix puts prefix before the names of all exports and mounted disks, so that
+// the containers of a machine don't meet.
 func (p *Plan) Prefix(prefix string) {
-	dir := guestPath("")
-	renamed := func(s string) string { return strings.ReplaceAll(s, dir, dir+prefix) }
+	exports, disks := guestPath(""), api.DisksDir+"/"
+	rename := strings.NewReplacer(exports, exports+prefix, disks, disks+prefix)
+	renamed := rename.Replace
 	for i := range p.Exports {
 		p.Exports[i].Name = prefix + p.Exports[i].Name
+	}
+	for i := range p.Disks {
+		if d := &p.Disks[i]; !d.IsDevice() {
+			d.Serial = prefix + d.Serial
+		}
+	}
+	for _, m := range p.Root {
+		m.Source = renamed(m.Source)
+		for j, o := range m.Options {
+			m.Options[j] = renamed(o)
+		}
 	}
 	p.Guest.Root.Path = renamed(p.Guest.Root.Path)
 	for i := range p.Guest.Mounts {

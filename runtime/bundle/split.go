@@ -20,10 +20,13 @@ type Plan struct {
 	// Guest is what the agent runs: all its paths are the guest's.
 	Guest *specs.Spec
 	// Exports are the directories and files of the host that the guest sees,
-	// the root file system first.
+	// the root file system first, unless the guest makes that.
 	Exports []Export
 	// Disks are the block devices that the guest sees.
 	Disks []Disk
+	// Root is what the guest puts the root file system together of, if it is to;
+	// then there is no export of it.
+	Root []*api.Mount
 	// Mountpoints have to exist in a read-only root file system before it is
 	// exported, because the guest cannot make them.
 	Mountpoints []Mountpoint
@@ -54,6 +57,10 @@ type Disk struct {
 	Path     string
 	ReadOnly bool
 }
+
+// IsDevice tells whether the disk is a device of containers, who share it, and not
+// mounted for one.
+func (d Disk) IsDevice() bool { return api.IsDeviceSerial(d.Serial) }
 
 // Mountpoint is a place in the root file system where something is mounted.
 type Mountpoint struct {

@@ -1,9 +1,12 @@
 package container
 
 import (
+	"os"
+
 	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/microvm/microvm/agent/api"
 	"github.com/microvm/microvm/runtime/bundle"
 	"github.com/microvm/microvm/runtime/cgroup"
 	"github.com/microvm/microvm/runtime/network"
@@ -23,20 +26,36 @@ type Blueprint struct {
 }
 
 // Blueprint reads the bundle in dir, chooses a machine for it and makes the
-// mount points that the guest cannot make. prefix goes before the names of the
-// exports. pod is the host's process that stands for the machine which the
+// mount points that the guest cannot make. The guest makes the root file system of
+// the mounts root; without any, it is in the bundle's directory. prefix goes before
+// the names of exports and disks. pod is the host's process that stands for the machine which the
 // container is to share, 0 for a machine of its own.
-func (e *Engine) Blueprint(id, dir, prefix string, pod int) (*Blueprint, error) {
+func (e *Engine) Blueprint(id, dir, prefix string, root []*api.Mount, pod int) (*Blueprint, error) {
 	d, err := e.designInPod(id, dir, pod)
 	if err != nil {
 		return nil, err
 	}
-	if err := d.prepareRoot(); err != nil {
+	if err := d.makeRoot(root); err != nil {
 		return nil, err
 	}
 	d.plan.Prefix(prefix)
-	d.machine.Exports = exports(d.plan)
+	d.machine.Exports, d.machine.Disks = exports(d.plan), disks(d.plan)
 	return &Blueprint{Bundle: d.bundle, Plan: d.plan, Machine: d.machine, User: d.user}, nil
+}
+
+// makeRoot makes in the root file system what the guest cannot make, or has the
+// guest make it out of mounts.
+func (d *design) makeRoot(mounts []*api.Mount) error {
+	if len(mounts) == 0 {
+		return d.prepareRoot()
+	}
+	if err := d.plan.AssembleRoot(mounts, os.Stat); err != nil {
+		return err
+	}
+	if d.user != nil {
+		nameServer(d.plan)
+	}
+	return nil
 }
 
 // HostLimits are what the machine's cgroup on the host is limited to.

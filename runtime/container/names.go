@@ -42,10 +42,23 @@ func provideNames(rootfs string, plan *bundle.Plan) error {
 	if named || err != nil {
 		return err
 	}
-	plan.Guest.Mounts = append(slices.Clone(plan.Guest.Mounts), specs.Mount{
-		Destination: resolvConf, Type: "bind", Source: api.ResolvConf, Options: []string{"bind", "nosuid", "nodev", "noexec"},
-	})
+	addResolvConf(plan)
 	return nil
+}
+
+// addResolvConf mounts the guest's file, which names the server. Later options are
+// for the agent.
+func addResolvConf(plan *bundle.Plan, options ...string) {
+	plan.Guest.Mounts = append(slices.Clone(plan.Guest.Mounts), specs.Mount{
+		Destination: resolvConf, Type: "bind", Source: api.ResolvConf, Options: append([]string{"bind", "nosuid", "nodev", "noexec"}, options...),
+	})
+}
+
+// nameServer is provideNames for a root file system which only the guest sees.
+func nameServer(plan *bundle.Plan) {
+	if !slices.ContainsFunc(plan.Guest.Mounts, coversResolvConf) {
+		addResolvConf(plan, api.OptionUnlessNamed)
+	}
 }
 
 // coversResolvConf tells whether m is of the file or of a directory above it.

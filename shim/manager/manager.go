@@ -45,7 +45,9 @@ func New(version string) shim.Shim { return manager{version} }
 func (manager) Name() string { return Name }
 
 func (m manager) Info(context.Context, io.Reader) (*types.RuntimeInfo, error) {
-	return &types.RuntimeInfo{Name: Name, Version: &types.RuntimeVersion{Version: m.version}}, nil
+	return &types.RuntimeInfo{
+		Name: Name, Version: &types.RuntimeVersion{Version: m.version}, Annotations: map[string]string{allowMounts: allowedMounts()},
+	}, nil
 }
 
 // Start implements [shim.Shim].
@@ -57,7 +59,13 @@ func (manager) Start(ctx context.Context, p *bootapi.BootstrapParams) (*bootapi.
 	if err != nil {
 		return nil, err
 	}
-	return &bootapi.BootstrapResult{Version: 3, Protocol: "ttrpc", Address: address}, nil
+	mounts, err := anypb.New(&types.MountCapabilities{Types: bundle.RootTypes, Transforms: bundle.RootTransforms})
+	if err != nil {
+		return nil, err
+	}
+	return &bootapi.BootstrapResult{
+		Version: 3, Protocol: "ttrpc", Address: address, Extensions: []*bootapi.Extension{{Value: mounts}},
+	}, nil
 }
 
 // launch is what a daemon says to start a shim.

@@ -21,6 +21,7 @@ import (
 	apitypes "github.com/containerd/containerd/api/types"
 
 	"github.com/microvm/microvm/agent/api"
+	"github.com/microvm/microvm/runtime/bundle"
 	"github.com/microvm/microvm/runtime/container"
 	"github.com/microvm/microvm/runtime/hooks"
 )
@@ -33,6 +34,7 @@ type task struct {
 	blueprint *container.Blueprint
 	init      *process
 	exports   []string // names of those in its pod's machine
+	disks     []string // and their serials
 	// shapes says that the machine's cgroup on the host has this container's
 	// limits: it is the machine's only one, or its pod's sandbox.
 	shapes bool
@@ -108,7 +110,8 @@ func rootfsMounts(r *api.CreateTaskRequest) (all []*apitypes.Mount) {
 // create makes everything up to the process that waits for its start. Nothing
 // is left when it fails.
 func (s *Service) create(ctx context.Context, r *api.CreateTaskRequest) (t *task, err error) {
-	if err := mountRoot(r); err != nil {
+	root, err := mountRoot(r)
+	if err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -123,7 +126,7 @@ func (s *Service) create(ctx context.Context, r *api.CreateTaskRequest) (t *task
 	} else if s.engine.Config, err = configure(ctx, r.GetOptions()); err != nil {
 		return nil, err
 	}
-	if t.blueprint, err = s.engine.Blueprint(t.id, r.GetBundle(), exportPrefix(t.id), pod); err != nil {
+	if t.blueprint, err = s.engine.Blueprint(t.id, r.GetBundle(), exportPrefix(t.id), root, pod); err != nil {
 		return nil, err
 	}
 	if err := s.enter(ctx, t); err != nil {
@@ -143,23 +146,27 @@ func exportPrefix(id string) string {
 	return hex.EncodeToString(sum[:8]) + "-"
 }
 
-// mountRoot mounts what the snapshotter gave in the bundle's rootfs.
-func mountRoot(r *api.CreateTaskRequest) error {
+// mountRoot mounts what the snapshotter gave in the bundle's rootfs, or returns
+// what the guest has to.
+func mountRoot(r *api.CreateTaskRequest) (guests []*api.Mount, err error) {
 	if len(r.GetRootfs()) == 0 {
-		return nil
+		return nil, nil
 	}
 	dir := filepath.Join(r.GetBundle(), "rootfs")
 	if err := os.Mkdir(dir, 0o711); err != nil && !errors.Is(err, os.ErrExist) {
-		return fmt.Errorf("make root file system's mount point: %w", err)
+		return nil, fmt.Errorf("make root file system's mount point: %w", err)
+	}
+	if guest, err := bundle.RootInGuest(r.GetRootfs(), os.Stat); guest || err != nil {
+		return r.GetRootfs(), err
 	}
 	var mounts []mount.Mount
 	for _, m := range r.GetRootfs() {
 		mounts = append(mounts, mount.Mount{Type: m.GetType(), Source: m.GetSource(), Target: m.GetTarget(), Options: m.GetOptions()})
 	}
 	if err := mount.All(mounts, dir); err != nil {
-		return errors.Join(fmt.Errorf("mount root file system: %w", err), unmountRoot(r.GetBundle()))
+		return nil, errors.Join(fmt.Errorf("mount root file system: %w", err), unmountRoot(r.GetBundle()))
 	}
-	return nil
+	return nil, nil
 }
 
 func unmountRoot(bundle string) error {
@@ -196,7 +203,7 @@ func (t *task) createInGuest(ctx context.Context, r *api.CreateTaskRequest) erro
 	}
 	t.init = newProcess(t.id, "", names, io)
 	request := &api.CreateTaskRequest{
-		Id: t.id, Bundle: r.GetBundle(), Terminal: r.GetTerminal(),
+		Id: t.id, Bundle: r.GetBundle(), Rootfs: t.blueprint.Plan.Root, Terminal: r.GetTerminal(),
 		Stdin: io.guest.Stdin, Stdout: io.guest.Stdout, Stderr: io.guest.Stderr, Options: options,
 	}
 	if _, err := ask(ctx, t, workGrace, request, t.machine.agent().Create); err != nil {

@@ -2,9 +2,6 @@ package task
 
 import (
 	"context"
-
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 )
 
 // enter gives t its machine: a new one, or the pod's with t's exports.
@@ -36,10 +33,14 @@ func (s *Service) enter(ctx context.Context, t *task) (err error) {
 
 // visit puts t into its pod's machine.
 func (s *Service) visit(ctx context.Context, t *task) error {
-	if len(t.blueprint.Machine.Disks) > 0 {
-		return status.Error(codes.Unimplemented, "block devices and mounts of file systems on them are not supported in a pod, whose machine runs already")
-	}
 	t.machine = s.machine
+	for _, d := range t.blueprint.Machine.Disks {
+		if err := t.machine.addDisk(ctx, d); err != nil {
+			t.withdraw(ctx)
+			return t.machine.explain(err)
+		}
+		t.disks = append(t.disks, d.Serial)
+	}
 	for _, x := range t.blueprint.Machine.Exports {
 		name, err := t.machine.addShare(ctx, x, t.blueprint.Plan.Mounts(x.Name))
 		if err != nil {
@@ -56,15 +57,18 @@ func (s *Service) visit(ctx context.Context, t *task) error {
 	return nil
 }
 
-// withdraw takes t's exports away.
+// withdraw takes t's exports and disks away.
 func (t *task) withdraw(ctx context.Context) {
 	for _, name := range t.exports {
 		t.machine.dropShare(ctx, name)
 	}
-	t.exports = nil
+	for _, serial := range t.disks {
+		t.machine.dropDisk(ctx, serial)
+	}
+	t.exports, t.disks = nil, nil
 }
 
-// leave takes t's exports away, or ends the machine.
+// leave takes t's exports and disks away, or ends the machine.
 func (s *Service) leave(ctx context.Context, t *task, last bool) {
 	if last {
 		t.machine.shutdown(ctx)

@@ -28,7 +28,8 @@ type machine struct {
 	memory uint64 // in bytes
 	dir    string // the bundle with its record
 	net    *container.Network
-	shares []*share // of a pod's containers; under the service's making
+	shares []*share // of a pod's containers; under the service's making, as are
+	disks  []*sharedDisk
 
 	mu      sync.Mutex
 	cgroup  *cgroup.Cgroup // nil without one

@@ -26,6 +26,7 @@ func (t *task) prepare() error {
 	if b.Machine.Sysctls, err = b.Bundle.SharedSysctls(); err != nil {
 		return err
 	}
+	b.Machine.MoreDisks = true
 	b.Machine.Hostname = cmp.Or(b.Bundle.Spec.Hostname, host)
 	return nil
 }
@@ -66,7 +67,7 @@ func (s *Service) pidHolder(ctx context.Context) (pid uint32, err error) {
 		return 0, err
 	}
 	agent := t.machine.agent()
-	made, err := ask(ctx, t, workGrace, &api.CreateTaskRequest{Id: t.id, Bundle: t.blueprint.Bundle.Dir, Options: options}, agent.Create)
+	made, err := ask(ctx, t, workGrace, &api.CreateTaskRequest{Id: t.id, Bundle: t.blueprint.Bundle.Dir, Rootfs: t.blueprint.Plan.Root, Options: options}, agent.Create)
 	if err != nil {
 		return 0, err
 	}

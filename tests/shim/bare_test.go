@@ -170,7 +170,7 @@ func parseAddress(t *testing.T, out []byte) string {
 func options(t *testing.T) *anypb.Any {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "microvm.toml")
-	if err := os.WriteFile(file, []byte("machine = \""+machine+"\"\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("machine = \""+machine+"\"\nnetwork = \"user\"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	value, err := proto.Marshal(&runtimeoptions.Options{ConfigPath: file})
@@ -225,14 +225,17 @@ func must[A any](a A, err error) func(t *testing.T) A {
 }
 
 // bundle makes one beside the first, for a script in the pod.
-func (b *bare) bundle(id, script string) string {
+func (b *bare) bundle(id, script string) string { return b.bundleIn(rootfs, id, script) }
+
+// bundleIn does so with another root file system.
+func (b *bare) bundleIn(root, id, script string) string {
 	b.t.Helper()
 	dir := filepath.Join(filepath.Dir(b.dir), id)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		b.t.Fatal(err)
 	}
 	spec := bundle.Example()
-	spec.Root = &specs.Root{Path: rootfs, Readonly: true}
+	spec.Root = &specs.Root{Path: root, Readonly: root == rootfs}
 	spec.Process.Terminal, spec.Process.Args = false, []string{"sh", "-c", script}
 	spec.Annotations = map[string]string{"io.microvm.machine": machine, "io.kubernetes.cri.container-type": "container", "io.kubernetes.cri.sandbox-id": b.id}
 	data, err := json.Marshal(spec)

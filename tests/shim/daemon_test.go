@@ -39,6 +39,11 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
   address = "DIR/sock"
 [plugins."io.containerd.nri.v1.nri"]
   disable = true
+[plugins."io.containerd.snapshotter.v1.blockfile"]
+  scratch_file = "DIR/scratch"
+  fs_type = "ext4"
+[plugins."io.containerd.snapshotter.v1.erofs"]
+  default_size = "24MiB"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "IMAGE"
   [plugins."io.containerd.grpc.v1.cri".cni]
@@ -95,6 +100,9 @@ func makeDaemon(bin, dir, text string) (*daemon, error) {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(fill.Replace(text)), 0o600); err != nil {
 			return nil, err
 		}
+	}
+	if said, err := exec.Command("mke2fs", "-q", "-t", "ext4", filepath.Join(dir, "scratch"), "24M").CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("make scratch image: %w: %s", err, said)
 	}
 	return d, nil
 }

@@ -21,7 +21,7 @@ func Quiesce() {
 	go func() {
 		defer close(done)
 		unix.Sync()
-		unix.Unmount(api.ExportsDir, 0) // busy if a container's mounts are still going away
+		unix.Unmount(api.ExportsDir, unix.MNT_DETACH) // with the exports that were found below
 	}()
 	select {
 	case <-done:

@@ -46,7 +46,7 @@ func newDevices(c *control.Config, ring *vmm.Console, log *logrus.Entry) (*devic
 
 func (d *devices) openExports(c *control.Config, log *logrus.Entry) (err error) {
 	files := log.WithField("device", "fs")
-	if d.files, err = export.NewServer(export.Options{Logf: files.Warnf}); err != nil {
+	if d.files, err = export.NewServer(export.Options{Submounts: true, Logf: files.Warnf}); err != nil {
 		return err
 	}
 	if d.fs, err = fs.New(d.files, fs.Options{Tag: fsTag}); err != nil {
@@ -68,7 +68,7 @@ func (d *devices) openExports(c *control.Config, log *logrus.Entry) (err error) 
 
 // addExport shows f to the guest; f stays the caller's.
 func (d *devices) addExport(e control.Export, f *os.File) error {
-	return d.files.AddExport(e.Name, f, export.Policy{ReadOnly: e.ReadOnly})
+	return d.files.AddExport(e.Name, f, export.Policy{ReadOnly: e.ReadOnly, OneDevice: e.OneDevice})
 }
 
 func (d *devices) openVsock(c *control.Config, log *logrus.Entry) error {

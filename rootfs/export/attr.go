@@ -60,8 +60,9 @@ func lifetimesOf(n *node, st *unix.Statx_t) lifetimes {
 func seconds(d time.Duration) uint64     { return uint64(d / time.Second) }
 func nanoseconds(d time.Duration) uint32 { return uint32(d % time.Second) }
 
-// putEntry appends struct fuse_entry_out.
-func (s *Server) putEntry(o *encoder, n *node, st *unix.Statx_t) {
+// putEntry appends struct fuse_entry_out of n in dir, which is nil for the
+// share's root.
+func (s *Server) putEntry(o *encoder, dir, n *node, st *unix.Statx_t) {
 	l := lifetimesOf(n, st)
 	o.u64(n.id)
 	o.u64(0) // generation
@@ -70,10 +71,20 @@ func (s *Server) putEntry(o *encoder, n *node, st *unix.Statx_t) {
 	o.u32(nanoseconds(l.entry))
 	o.u32(nanoseconds(l.attr))
 	var flags uint32
-	if n.isRoot() && n.isDir() && s.opts.Submounts {
+	if s.opts.Submounts && !n.exp.policy.OneDevice && n.isDir() && !n.sameMount(dir) {
 		flags = attrSubmount
 	}
 	putAttr(o, s.inodeNumber(st), st, flags)
+}
+
+// putNoEntry appends struct fuse_entry_out of a name that is not there, for
+// the guest to remember.
+func putNoEntry(o *encoder, valid time.Duration) {
+	o.zero(16) // node id and generation
+	o.u64(seconds(valid))
+	o.zero(entryOutSize - 24 - attrSize)
+	o.zero(attrSize - 64)
+	o.zero(64)
 }
 
 // putAttrOut appends struct fuse_attr_out.

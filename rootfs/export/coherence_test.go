@@ -80,6 +80,24 @@ func TestHostsChangesAreSeen(t *testing.T) {
 	eventually(t, "size", func() bool { st, err := f.Stat(); return err == nil && st.Size() == 25 })
 }
 
+func TestTimeOfBirth(t *testing.T) {
+	back := t.TempDir()
+	mnt := mount(t, mountConfig{Exports: []mountExport{{Name: "rw", Path: back}}})
+	write(t, filepath.Join(mnt, "rw/file"), "born")
+	var host, guest unix.Statx_t
+	for path, st := range map[string]*unix.Statx_t{back: &host, filepath.Join(mnt, "rw"): &guest} {
+		if err := unix.Statx(unix.AT_FDCWD, filepath.Join(path, "file"), 0, unix.STATX_BTIME, st); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if host.Mask&unix.STATX_BTIME == 0 {
+		t.Skip("the host's file system has no time of birth")
+	}
+	if guest.Mask&unix.STATX_BTIME == 0 || guest.Btime.Sec != host.Btime.Sec || guest.Btime.Nsec != host.Btime.Nsec {
+		t.Errorf("born at %v, on the host %v", guest.Btime, host.Btime)
+	}
+}
+
 func TestHardLinksAndNumbersOnSeveralFileSystems(t *testing.T) {
 	back, other := t.TempDir(), t.TempDir()
 	if os.Getuid() != 0 {

@@ -180,7 +180,7 @@ func (s *Server) createAt(c *call, dir *node, name string, flags int, mode uint3
 		s.host.fds.close(dir.exp, fd)
 		return err
 	}
-	return s.replyCreated(c, n, fd, &st)
+	return s.replyCreated(c, dir, n, fd, &st)
 }
 
 // adoptOpen is adopt for the file that is open as fd, which stays the caller's;
@@ -213,7 +213,7 @@ func (s *Server) createExisting(c *call, dir *node, name string, a *createIn) er
 		s.forgetNode(n.id, 1)
 		return err
 	}
-	return s.replyCreated(c, n, fd, &st)
+	return s.replyCreated(c, dir, n, fd, &st)
 }
 
 func (s *Server) openExisting(n *node, flags, kill uint32) (int, error) {
@@ -226,13 +226,13 @@ func (s *Server) openExisting(n *node, flags, kill uint32) (int, error) {
 
 // replyCreated replies with entry and handle; it takes fd over. On error the
 // lookup of n is taken back.
-func (s *Server) replyCreated(c *call, n *node, fd int, st *unix.Statx_t) error {
+func (s *Server) replyCreated(c *call, dir, n *node, fd int, st *unix.Statx_t) error {
 	id, err := s.addHandle(n, fd)
 	if err != nil {
 		s.forgetNode(n.id, 1)
 		return err
 	}
-	s.putEntry(&c.out, n, st)
+	s.putEntry(&c.out, dir, n, st)
 	putOpenOut(&c.out, id, s.openReplyFlags(n, fd))
 	return nil
 }

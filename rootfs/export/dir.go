@@ -179,7 +179,7 @@ func (s *Server) addEntry(l *listing, dir *node, d *dirent, dots bool) {
 	if !dots {
 		var st unix.Statx_t
 		if n, err := s.find(dir, string(d.name), &st); err == nil {
-			s.putEntry(l.out, n, &st)
+			s.putEntry(l.out, dir, n, &st)
 			return
 		}
 	}

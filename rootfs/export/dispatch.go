@@ -57,7 +57,7 @@ var operations = [opEnd]operation{
 	opRelease: {in: 24, node: (*Server).release},
 	opFsync:   {in: 16, node: (*Server).fsync},
 	opLseek:   {in: 24, out: 8, node: (*Server).lseek},
-	opIoctl:   {in: 32, node: (*Server).ioctl, root: (*Server).ioctlRoot},
+	opIoctl:   {in: 32, out: ioctlOutSize, node: (*Server).ioctl, root: (*Server).ioctlRoot},
 
 	opFallocate:     {in: 32, node: (*Server).fallocate, mutates: true},
 	opCopyFileRange: {in: 56, out: 8, node: (*Server).copyFileRange},

@@ -47,6 +47,10 @@ type Policy struct {
 	// device is EPERM, but for 0/0, which is no device but the whiteout mark
 	// of overlayfs. The server itself never opens a device.
 	Devices bool
+	// OneDevice keeps Options.Submounts from applying: Linux maps no ids of
+	// what it took for another device (fuse_fill_super_submount in
+	// fs/fuse/inode.c), and overlayfs refuses to have it as a layer.
+	OneDevice bool
 }
 
 // export is one child of the share's root.

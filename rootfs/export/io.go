@@ -209,6 +209,3 @@ func (s *Server) copyFileRange(c *call, n *node) error {
 	c.out.u32(0)
 	return nil
 }
-
-// ioctl serves IOCTL: there is none.
-func (s *Server) ioctl(*call, *node) error { return unix.ENOTTY }

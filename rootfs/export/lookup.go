@@ -13,7 +13,12 @@ func (s *Server) lookup(c *call, dir *node) error {
 	if err != nil {
 		return err
 	}
-	return s.replyEntry(c, dir, name)
+	err = s.replyEntry(c, dir, name)
+	if err == unix.ENOENT && dir.exp.policy.Cache == CacheAlways {
+		putNoEntry(&c.out, CacheAlways.lifetime())
+		return nil
+	}
+	return err
 }
 
 // replyEntry looks name up in dir, counts that, and replies with the entry.
@@ -23,7 +28,7 @@ func (s *Server) replyEntry(c *call, dir *node, name string) error {
 	if err != nil {
 		return err
 	}
-	s.putEntry(&c.out, n, &st)
+	s.putEntry(&c.out, dir, n, &st)
 	return nil
 }
 

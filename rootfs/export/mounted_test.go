@@ -85,6 +85,7 @@ for p in 'f', 'd':
 attempt(os.setxattr, 'f', 'security.capability', bytes.fromhex('0100000200040000000000000000000000000000'))
 print(os.listxattr('f')); open('f', 'a').write('x'); print(os.listxattr('f'))
 PY
+chattr +d f; lsattr f; chattr -d f; lsattr f
 cp -a d e; getfattr -d e 2>/dev/null || true`},
 	{"trees", `
 cp -a /usr/share/doc/[a-d]* .; diff -r /usr/share/doc/bash bash; find . -type f | wc -l

@@ -59,6 +59,11 @@ func (n *node) isDir() bool     { return n.mode == unix.S_IFDIR }
 func (n *node) isRegular() bool { return n.mode == unix.S_IFREG }
 func (n *node) isRoot() bool    { return n == n.exp.root }
 
+// sameMount says that n is on the mount that dir is on.
+func (n *node) sameMount(dir *node) bool {
+	return dir != nil && dir.key.mnt == n.key.mnt && dir.key.dev == n.key.dev
+}
+
 // pin makes n.fd valid until unpin. It fails with ESTALE when the node is out
 // of the table or its inode no longer exists.
 func (n *node) pin(h *host) error {

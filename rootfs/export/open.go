@@ -98,7 +98,7 @@ func putOpenOut(o *encoder, id uint64, flags uint32) {
 // openReplyFlags tells the guest what to do with its page cache, and whether
 // it has to FLUSH.
 func (s *Server) openReplyFlags(n *node, fd int) uint32 {
-	var flags uint32
+	flags := uint32(fopenParallel)
 	if !n.exp.lateErrors && !s.opts.Locks {
 		flags |= fopenNoFlush
 	}

@@ -58,7 +58,7 @@ func (s *Server) replyExport(o *encoder, e *export) error {
 		return err
 	}
 	e.root.lookups.Add(1)
-	s.putEntry(o, e.root, &st)
+	s.putEntry(o, nil, e.root, &st)
 	return nil
 }
 

@@ -229,3 +229,61 @@ func TestInodeNumbersAreUnique(t *testing.T) {
 		}
 	}
 }
+
+// attrFlags are the flags of the attributes in a reply to LOOKUP.
+func (c *client) attrFlags(dir uint64, name string) uint32 {
+	c.t.Helper()
+	b, errno := c.call(opLookup, dir, name)
+	c.want("LOOKUP "+name, errno, 0)
+	return binary.LittleEndian.Uint32(b[entryOutSize-4:])
+}
+
+func TestMountsAreAnnounced(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("mounting needs root")
+	}
+	top := tree(t, map[string]string{"plain/x": "x", "tmp/": "", "bind/": ""})
+	for target, m := range map[string]struct {
+		source, fs string
+		flags      uintptr
+	}{"tmp": {"tmpfs", "tmpfs", 0}, "bind": {filepath.Join(top, "plain"), "", unix.MS_BIND}} {
+		target = filepath.Join(top, target)
+		if err := unix.Mount(m.source, target, m.fs, m.flags, ""); err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Unmount(target, unix.MNT_DETACH)
+	}
+	c := newClient(t, Options{Submounts: true}, map[string]string{"in": top})
+	c.export("file", filepath.Join(top, "plain/x"), Policy{})
+	in := c.lookup("in")
+	for _, e := range []struct {
+		dir  uint64
+		name string
+		want uint32
+	}{{rootID, "in", attrSubmount}, {rootID, "file", 0}, {in, "plain", 0}, {in, "tmp", attrSubmount}, {in, "bind", attrSubmount}, {c.lookup("in", "bind"), "x", 0}} {
+		if got := c.attrFlags(e.dir, e.name); got != e.want {
+			t.Errorf("%s has flags %#x, want %#x", e.name, got, e.want)
+		}
+	}
+	c.export("one", top, Policy{OneDevice: true})
+	if a, b := c.attrFlags(rootID, "one"), c.attrFlags(c.lookup("one"), "tmp"); a|b != 0 {
+		t.Errorf("flags of one device are %#x and %#x", a, b)
+	}
+	off := newClient(t, Options{}, map[string]string{"in": top})
+	if got := off.attrFlags(off.lookup("in"), "tmp"); got != 0 {
+		t.Errorf("without the option, flags are %#x", got)
+	}
+}
+
+func TestWhatIsNotThereIsKept(t *testing.T) {
+	top := tree(t, map[string]string{"file": "file"})
+	c := newClient(t, Options{}, map[string]string{"auto": top})
+	c.export("always", top, Policy{Cache: CacheAlways})
+	_, errno := c.call(opLookup, c.lookup("auto"), "none")
+	c.want("LOOKUP", errno, unix.ENOENT)
+	b, errno := c.call(opLookup, c.lookup("always"), "none")
+	c.want("LOOKUP", errno, 0)
+	if len(b) != entryOutSize || binary.LittleEndian.Uint64(b) != 0 || binary.LittleEndian.Uint64(b[16:]) == 0 {
+		t.Errorf("%v", b)
+	}
+}

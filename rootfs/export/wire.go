@@ -104,6 +104,7 @@ const (
 	fopenKeepCache  = 1 << 1 // FOPEN_KEEP_CACHE
 	fopenCacheDir   = 1 << 3 // FOPEN_CACHE_DIR
 	fopenNoFlush    = 1 << 5 // FOPEN_NOFLUSH
+	fopenParallel   = 1 << 6 // FOPEN_PARALLEL_DIRECT_WRITES
 	writeCache      = 1 << 0 // FUSE_WRITE_CACHE
 	writeKillPriv   = 1 << 2 // FUSE_WRITE_KILL_SUIDGID
 	fsyncDataOnly   = 1 << 0 // FUSE_FSYNC_FDATASYNC
@@ -127,6 +128,7 @@ const (
 	initOutSize   = 64  // struct fuse_init_out
 	statfsOutSize = 80  // struct fuse_statfs_out
 	statxOutSize  = 288 // struct fuse_statx_out
+	ioctlOutSize  = 16  // struct fuse_ioctl_out
 )
 
 // Limits.

@@ -156,7 +156,8 @@ func TestSplitMounts(t *testing.T) {
 		s.Mounts = append(s.Mounts,
 			specs.Mount{Destination: "/vol", Type: "bind", Source: host, Options: []string{"rbind", "rw"}},
 			specs.Mount{Destination: "/etc/file", Source: host + "/config.json", Options: []string{"bind", "rw", "ro"}},
-			specs.Mount{Destination: "/rel", Type: "none", Source: "rootfs", Options: []string{"rbind", "rslave"}})
+			specs.Mount{Destination: "/rel", Type: "none", Source: "rootfs", Options: []string{"rbind", "rslave"}},
+			specs.Mount{Destination: "/ids", Type: "bind", Source: host, Options: []string{"bind", "ridmap"}})
 	})
 	before, _ := json.Marshal(b.Spec)
 	plan, err := b.Split("the-id", os.Stat)
@@ -166,6 +167,7 @@ func TestSplitMounts(t *testing.T) {
 	if want := []Export{
 		{Name: "rootfs", Path: b.Dir + "/rootfs", Submounts: true}, {Name: "mount7", Path: host, Submounts: true},
 		{Name: "mount8", Path: host + "/config.json", ReadOnly: true}, {Name: "mount9", Path: b.Dir + "/rootfs", Submounts: true, Follow: true},
+		{Name: "mount10", Path: host, OneDevice: true},
 	}; !slices.Equal(plan.Exports, want) {
 		t.Errorf("exports %+v", plan.Exports)
 	}

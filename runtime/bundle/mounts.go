@@ -85,7 +85,7 @@ func (p *Plan) splitBind(b *Bundle, i int, m *specs.Mount, stat Stat) (file bool
 	if own == "" {
 		e := Export{
 			Name: fmt.Sprintf("mount%d", i), Path: source, ReadOnly: readOnly(m.Options),
-			Submounts: slices.Contains(m.Options, "rbind"), Follow: follows(m.Options),
+			Submounts: slices.Contains(m.Options, "rbind"), Follow: follows(m.Options), OneDevice: mapped(m),
 		}
 		p.Exports = append(p.Exports, e)
 		m.Source, m.Options = guestPath(e.Name), append(optionsOf(source), m.Options...)
@@ -99,6 +99,11 @@ func (p *Plan) splitBind(b *Bundle, i int, m *specs.Mount, stat Stat) (file bool
 		p.notice("mount %s: %s is of the guest's kernel, not of the host's", m.Destination, source)
 	}
 	return !st.IsDir(), nil
+}
+
+// mapped tells whether the guest's kernel is to map ids of m.
+func mapped(m *specs.Mount) bool {
+	return len(m.UIDMappings) > 0 || slices.Contains(m.Options, "idmap") || slices.Contains(m.Options, "ridmap")
 }
 
 // follows tells whether later mounts of the host are to be seen.

@@ -28,7 +28,8 @@ func TestSplitOverlay(t *testing.T) {
 		t.Fatal(err)
 	}
 	if want := []Export{
-		{Name: "mount0-lower0", Path: host + "/low:1", ReadOnly: true}, {Name: "mount0-lower1", Path: host + "/low2", ReadOnly: true}, {Name: "mount0-upper", Path: host},
+		{Name: "mount0-lower0", Path: host + "/low:1", ReadOnly: true, OneDevice: true}, {Name: "mount0-lower1", Path: host + "/low2", ReadOnly: true, OneDevice: true},
+		{Name: "mount0-upper", Path: host, OneDevice: true},
 	}; !slices.Equal(plan.Exports[1:], want) {
 		t.Errorf("%+v", plan.Exports)
 	}

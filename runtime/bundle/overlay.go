@@ -41,7 +41,7 @@ func (p *Plan) splitOverlay(b *Bundle, i int, m *specs.Mount, stat Stat) error {
 		if !st.IsDir() {
 			return "", fmt.Errorf("%s is not a directory", path)
 		}
-		e := Export{Name: fmt.Sprintf("mount%d%s", i, suffix), Path: path, ReadOnly: ro}
+		e := Export{Name: fmt.Sprintf("mount%d%s", i, suffix), Path: path, ReadOnly: ro, OneDevice: true}
 		p.Exports = append(p.Exports, e)
 		return guestPath(e.Name), nil
 	}

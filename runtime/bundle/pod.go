@@ -122,6 +122,12 @@ func (p *Plan) guestPod(b *Bundle) {
 			p.Guest.Mounts[i] = specs.Mount{Destination: m.Destination, Type: "bind", Source: sharedMemory, Options: options}
 		}
 	}
+	// What a container's kernel finds as a device is mounted in its namespace
+	// only, and another container's has other inodes: a socket would not join
+	// the two.
+	for i := range p.Exports {
+		p.Exports[i].OneDevice = true
+	}
 }
 
 // JoinPID gives the container the pid namespace of the guest's process pid.

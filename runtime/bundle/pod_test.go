@@ -58,6 +58,11 @@ func TestContainerSharesWhatItNames(t *testing.T) {
 	if p.Guest.Hostname != "" {
 		t.Errorf("hostname %q would be set in the pod's namespace", p.Guest.Hostname)
 	}
+	for _, e := range p.Exports {
+		if !e.OneDevice {
+			t.Errorf("containers of the pod would see other inodes of export %+v", e)
+		}
+	}
 	for _, ns := range p.Guest.Linux.Namespaces {
 		if ns.Type == specs.IPCNamespace || ns.Type == specs.UTSNamespace || ns.Path != "" {
 			t.Errorf("namespace %v", ns)

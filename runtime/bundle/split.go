@@ -47,6 +47,10 @@ type Export struct {
 	// Follow says that so are those which the host makes or ends later, as in a
 	// slave of the host's mount.
 	Follow bool
+	// OneDevice shows those mounts as part of the export, not as devices of
+	// their own. The guest's kernel needs that to map ids of the export, to
+	// make it a layer of an overlay, or to share it among a pod's containers.
+	OneDevice bool
 }
 
 // Disk is a regular file or block device of the host that is a block device of

@@ -55,6 +55,9 @@ type Export struct {
 	// Follow says that so are those which the host makes or ends later, as in a
 	// slave of the host's mount.
 	Follow bool
+	// OneDevice shows those mounts as part of the export, not as devices of
+	// their own.
+	OneDevice bool
 }
 
 // Disk is a block device of the guest, which knows it by Serial.

@@ -72,7 +72,7 @@ func (d *donation) openExports(exports []Export) error {
 		if err != nil {
 			return fmt.Errorf("open export %s: %w", e.Name, err)
 		}
-		d.config.Exports = append(d.config.Exports, control.Export{Name: e.Name, FD: d.add(f), ReadOnly: e.ReadOnly})
+		d.config.Exports = append(d.config.Exports, control.Export{Name: e.Name, FD: d.add(f), ReadOnly: e.ReadOnly, OneDevice: e.OneDevice})
 	}
 	return nil
 }

@@ -14,7 +14,7 @@ func (vm *VM) AddExport(ctx context.Context, x Export) error {
 		return fmt.Errorf("open export %s: %w", x.Name, err)
 	}
 	defer f.Close()
-	_, err = vm.request(ctx, control.Request{Op: control.OpAddExport, Export: &control.Export{Name: x.Name, ReadOnly: x.ReadOnly}}, f)
+	_, err = vm.request(ctx, control.Request{Op: control.OpAddExport, Export: &control.Export{Name: x.Name, ReadOnly: x.ReadOnly, OneDevice: x.OneDevice}}, f)
 	return err
 }
 

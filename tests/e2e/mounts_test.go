@@ -118,6 +118,8 @@ check cgroup test -e /sys/fs/cgroup/cgroup.controllers
 check shm-size test "$(stat -f -c %T:%b:%S /dev/shm)" = tmpfs:768:4096
 check submount-hidden test ! -e /bind/sub/below
 check submount-shown test -e /rbind/sub/below
+check own-devices test "$(stat -c %d / /ro /rbind /rbind/sub | sort -u | wc -l)" = 4
+check one-device test "$(stat -c %d /rbind)" = "$(stat -c %d /rbind/file)"
 check idmap test "$(stat -c %u:%g /idmap/dir/file)" = 1000:1000
 check overlay-lower grep -q lower /over/lower
 check overlay-write sh -c 'echo changed >/over/lower && echo new >/over/dir2'

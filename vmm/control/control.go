@@ -109,6 +109,9 @@ type Export struct {
 	FD int `json:"fd"`
 	// ReadOnly refuses every change, on the host's side.
 	ReadOnly bool `json:"readOnly,omitempty"`
+	// OneDevice shows the export and the mounts in it as part of the share, not
+	// as devices of their own.
+	OneDevice bool `json:"oneDevice,omitempty"`
 }
 
 // ReadConfig reads the configuration from r to its end.

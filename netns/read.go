@@ -22,9 +22,12 @@ type Link struct {
 
 // Contents is what a namespace has that a guest can have, too.
 type Contents struct {
-	// Links are the Ethernet interfaces that are up, those that others are
-	// VLANs of first. Their NIC is not set.
-	Links      []Link
+	// Links are the Ethernet interfaces that are up, those that others are on
+	// top of first. Their NIC is not set.
+	Links []Link
+	// Loopback are the addresses of the loopback interface that it has not by
+	// itself.
+	Loopback   []api.Address
 	Routes     []api.Route
 	Rules      []api.Rule
 	Neighbours []api.Neighbour
@@ -63,15 +66,21 @@ func Read() (*Contents, error) {
 	return c, err
 }
 
-// readLinks sorts the links: VLANs come after all that are none, and after those
-// that they are of.
+// readLinks sorts the links: those on top of others come after all that are not,
+// and after those that they are on.
 func (c *Contents) readLinks(links []netlink.Link) error {
 	stack := newStack(links)
 	for depth := 0; len(links) > 0; depth++ {
 		var deeper []netlink.Link
 		for _, l := range links {
 			a := l.Attrs()
-			if a.Flags&net.FlagLoopback != 0 || a.Flags&net.FlagUp == 0 || strings.HasPrefix(a.Name, tapPrefix) || stack.isPort(l) {
+			if a.Flags&net.FlagLoopback != 0 {
+				if err := c.readLoopback(l); err != nil {
+					return err
+				}
+				continue
+			}
+			if a.Flags&net.FlagUp == 0 || strings.HasPrefix(a.Name, tapPrefix) || stack.isPort(l) {
 				continue
 			}
 			if why := stack.unfit(l); why != "" {
@@ -86,8 +95,8 @@ func (c *Contents) readLinks(links []netlink.Link) error {
 			if err != nil {
 				return err
 			}
-			if v := link.VLAN; v != nil && !c.has(v.Parent) {
-				c.Others = append(c.Others, Other{a.Name, "it is a VLAN of " + v.Parent + ", which the guest does not have"})
+			if u := link.On; u != nil && !c.has(u.Parent) {
+				c.Others = append(c.Others, Other{a.Name, "it is on top of " + u.Parent + ", which the guest does not have"})
 				continue
 			}
 			c.Links = append(c.Links, *link)
@@ -107,16 +116,28 @@ func (c *Contents) has(name string) bool {
 func readLink(l netlink.Link, s stack) (*Link, error) {
 	a := l.Attrs()
 	link := &Link{Index: a.Index, Interface: api.Interface{
-		Name: a.Name, MAC: a.HardwareAddr.String(), MTU: a.MTU, NoARP: a.RawFlags&unix.IFF_NOARP != 0, VLAN: s.vlan(l),
+		Name: a.Name, MAC: a.HardwareAddr.String(), MTU: a.MTU, NoARP: a.RawFlags&unix.IFF_NOARP != 0, On: s.on(l),
 	}}
+	var err error
+	link.Addresses, err = readAddresses(l)
+	return link, err
+}
+
+func (c *Contents) readLoopback(l netlink.Link) error {
+	all, err := readAddresses(l)
+	c.Loopback = slices.DeleteFunc(all, func(a api.Address) bool { return a.Prefix.Addr().IsLoopback() })
+	return err
+}
+
+func readAddresses(l netlink.Link) (all []api.Address, err error) {
 	addrs, err := netlink.AddrList(l, netlink.FAMILY_ALL)
 	if err != nil {
-		return nil, fmt.Errorf("list addresses of %s: %w", a.Name, err)
+		return nil, fmt.Errorf("list addresses of %s: %w", l.Attrs().Name, err)
 	}
 	for i := range addrs {
-		link.Addresses = append(link.Addresses, readAddress(&addrs[i]))
+		all = append(all, readAddress(&addrs[i]))
 	}
-	return link, nil
+	return all, nil
 }
 
 // keptFlags are what makes a difference to a copy of an address.

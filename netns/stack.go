@@ -11,8 +11,8 @@ import (
 // stack is which interfaces of a namespace are on top of which, by index.
 //
 // What an interface receives is redirected to the guest before it could reach
-// an interface on top of it. So a VLAN is made in the guest, too, and the port of
-// a bridge or a bond is left alone, for the bridge or bond has its frames.
+// an interface on top of it. So that is made in the guest, too, and the port of a
+// bridge or a bond is left alone, for the bridge or bond has its frames.
 type stack map[int]netlink.Link
 
 func newStack(links []netlink.Link) stack {
@@ -48,34 +48,37 @@ func (s stack) unfit(l netlink.Link) string {
 		if l.Mode == netlink.IPVLAN_MODE_L3S {
 			return "what an ipvlan of mode l3s receives cannot be redirected; modes l2 and l3 can"
 		}
-	case *netlink.Macvlan, *netlink.Macvtap:
-	default:
-		return ""
-	}
-	if below := s.below(l); below != nil {
-		return fmt.Sprintf("it is on top of %s in the same namespace", below.Attrs().Name)
+	case *netlink.Macvtap:
+		if below := s.below(l); below != nil {
+			return fmt.Sprintf("it is on top of %s in the same namespace", below.Attrs().Name)
+		}
 	}
 	return ""
 }
 
 // depth is on how many interfaces the guest has to have before l.
 func (s stack) depth(l netlink.Link) (n int) {
-	for s.vlan(l) != nil {
+	for s.on(l) != nil {
 		l = s.below(l)
 		n++
 	}
 	return n
 }
 
-// vlan is what l is as a VLAN of an interface that is here, or nil.
-func (s stack) vlan(l netlink.Link) *api.VLAN {
-	v, ok := l.(*netlink.Vlan)
-	if !ok {
+// on is what l is on top of an interface that is here, or nil.
+func (s stack) on(l netlink.Link) *api.Upper {
+	below := s.below(l)
+	if below == nil {
 		return nil
 	}
-	parent := s.below(l)
-	if parent == nil {
-		return nil
+	parent := below.Attrs().Name
+	switch l := l.(type) {
+	case *netlink.Vlan:
+		return &api.Upper{Parent: parent, Kind: api.KindVLAN, ID: l.VlanId, Protocol: int(l.VlanProtocol)}
+	case *netlink.Macvlan:
+		return &api.Upper{Parent: parent, Kind: api.KindMACVLAN, Mode: int(l.Mode)}
+	case *netlink.IPVlan:
+		return &api.Upper{Parent: parent, Kind: api.KindIPVLAN, Mode: int(l.Mode)}
 	}
-	return &api.VLAN{Parent: parent.Attrs().Name, ID: v.VlanId, Protocol: int(v.VlanProtocol)}
+	return nil
 }

@@ -11,6 +11,9 @@ import (
 // loopback interface. It crosses as JSON, see [NetworkRequest].
 type Network struct {
 	Interfaces []Interface `json:"interfaces,omitempty"`
+	// Loopback are addresses of the loopback interface, but for those that it
+	// has by itself.
+	Loopback []Address `json:"loopback,omitempty"`
 	// Routes are those that the kernel does not make by itself from the
 	// addresses, in an order that they can be added in.
 	Routes []Route `json:"routes,omitempty"`
@@ -26,10 +29,10 @@ type Network struct {
 // Interface is a network interface, which one of the guest's network devices
 // is to be.
 type Interface struct {
-	// NIC is the device, see NICAddress, if VLAN is nil.
+	// NIC is the device, see NICAddress, if On is nil.
 	NIC int `json:"nic"`
-	// VLAN says that it is one of another interface, before it in the list.
-	VLAN *VLAN  `json:"vlan,omitempty"`
+	// On says that it is on top of another interface, before it in the list.
+	On   *Upper `json:"on,omitempty"`
 	Name string `json:"name"`
 	MAC  string `json:"mac"`
 	// MTU in bytes.
@@ -39,12 +42,23 @@ type Interface struct {
 	Addresses []Address `json:"addresses,omitempty"`
 }
 
-// VLAN is a virtual network over an interface.
-type VLAN struct {
+// Kinds of interfaces on top of others.
+const (
+	KindVLAN    = "vlan"
+	KindMACVLAN = "macvlan"
+	KindIPVLAN  = "ipvlan"
+)
+
+// Upper is an interface on top of another one.
+type Upper struct {
 	Parent string `json:"parent"`
-	ID     int    `json:"id"`
-	// Protocol is ETH_P_8021Q or ETH_P_8021AD (linux/if_ether.h).
-	Protocol int `json:"protocol"`
+	Kind   string `json:"kind"`
+	// ID and Protocol are a VLAN's; the latter is ETH_P_8021Q or ETH_P_8021AD
+	// (linux/if_ether.h).
+	ID       int `json:"id,omitempty"`
+	Protocol int `json:"protocol,omitempty"`
+	// Mode of the other kinds, as package netlink counts them.
+	Mode int `json:"mode,omitempty"`
 }
 
 // Address is an address of an interface.
@@ -136,17 +150,18 @@ func ParseNetwork(r *NetworkRequest) (*Network, error) {
 }
 
 func (n *Network) validate() error {
-	if len(n.Interfaces) > maxInterfaces || len(n.Routes) > maxRoutes || len(n.Rules) > maxRoutes || len(n.Neighbours) > maxRoutes {
-		return fmt.Errorf("network of %d interfaces, %d routes, %d rules and %d neighbours is too large", len(n.Interfaces), len(n.Routes), len(n.Rules), len(n.Neighbours))
+	if len(n.Interfaces) > maxInterfaces || len(n.Routes) > maxRoutes || len(n.Rules) > maxRoutes || len(n.Neighbours) > maxRoutes || len(n.Loopback) > maxAddresses {
+		return fmt.Errorf("network of %d interfaces, %d routes, %d rules, %d neighbours and %d addresses of the loopback interface is too large",
+			len(n.Interfaces), len(n.Routes), len(n.Rules), len(n.Neighbours), len(n.Loopback))
 	}
 	devices, names := map[int]bool{}, map[string]bool{}
 	for _, i := range n.Interfaces {
 		if i.Name == "" || names[i.Name] {
 			return fmt.Errorf("interface %q: name is bad, or there twice", i.Name)
 		}
-		if v := i.VLAN; v != nil {
-			if v.ID < 0 || v.ID > maxVLAN || !names[v.Parent] {
-				return fmt.Errorf("interface %s: VLAN %d of %q is none", i.Name, v.ID, v.Parent)
+		if u := i.On; u != nil {
+			if u.ID < 0 || u.ID > maxVLAN || !names[u.Parent] || u.Kind != KindVLAN && u.Kind != KindMACVLAN && u.Kind != KindIPVLAN {
+				return fmt.Errorf("interface %s: %s %d of %q is none", i.Name, u.Kind, u.ID, u.Parent)
 			}
 		} else if i.NIC < 0 || i.NIC >= MaxNICs || devices[i.NIC] {
 			return fmt.Errorf("interface %s on network device %d: number is bad, or there twice", i.Name, i.NIC)

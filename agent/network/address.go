@@ -55,6 +55,37 @@ func setAddresses(link netlink.Link, want []api.Address) error {
 	return errors.Join(all...)
 }
 
+// setLoopback gives the loopback interface the addresses in want besides those
+// that it has by itself, and removes what it has given before and is not there.
+func (n *Network) setLoopback(want []api.Address) error {
+	if len(want) == 0 && len(n.loopback) == 0 {
+		return nil
+	}
+	link, err := netlink.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	var all []error
+	set := map[string]*netlink.Addr{}
+	for i := range want {
+		a := address(&want[i])
+		set[want[i].Prefix.String()] = a
+		if err := netlink.AddrAdd(link, a); err != nil && !errors.Is(err, unix.EEXIST) {
+			all = append(all, fmt.Errorf("add address %s to the loopback interface: %w", want[i].Prefix, err))
+		}
+	}
+	for key, a := range n.loopback {
+		if set[key] != nil {
+			continue
+		}
+		if err := netlink.AddrDel(link, a); err != nil && !gone(err) {
+			all = append(all, fmt.Errorf("remove address %s of the loopback interface: %w", key, err))
+		}
+	}
+	n.loopback = set
+	return errors.Join(all...)
+}
+
 func address(a *api.Address) *netlink.Addr {
 	n := &netlink.Addr{IPNet: ipNet(a.Prefix), Scope: a.Scope, Flags: a.Flags, Label: a.Label}
 	if a.Prefix.Addr().Is6() {

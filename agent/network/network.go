@@ -31,13 +31,16 @@ type Network struct {
 
 	mu         sync.Mutex
 	containers namespace
-	// names are the interfaces in use, by device, and vlans those without one.
-	names map[int]string
-	vlans map[string]api.VLAN
-	// loose are the routes of no single interface that were set, and rules the
-	// rules, by their key: the container may have others.
-	loose map[string]*netlink.Route
-	rules map[string]*netlink.Rule
+	// names are the interfaces in use, by device, and uppers those without one.
+	names  map[int]string
+	uppers map[string]api.Upper
+	// loose are the routes of no single interface that were set, rules the rules,
+	// neighbours the neighbours, and loopback the addresses of the loopback
+	// interface, by their key: the container may have others.
+	loose      map[string]*netlink.Route
+	rules      map[string]*netlink.Rule
+	neighbours map[string]*netlink.Neigh
+	loopback   map[string]*netlink.Addr
 	// last is what was asked for last.
 	last *api.Network
 }
@@ -45,7 +48,7 @@ type Network struct {
 // New makes the containers' namespace and pins it at path. A machine without
 // network devices needs none.
 func New(path string) (*Network, error) {
-	n := &Network{Names: api.ResolvConf, names: map[int]string{}, vlans: map[string]api.VLAN{}}
+	n := &Network{Names: api.ResolvConf, names: map[int]string{}, uppers: map[string]api.Upper{}}
 	found, err := nameDevices()
 	if err != nil || found == 0 {
 		return n, err
@@ -75,7 +78,7 @@ func (n *Network) Adopt(pid int) error {
 		return err
 	}
 	n.containers.f.Close()
-	n.containers, n.loose, n.rules = to, nil, nil
+	n.containers, n.loose, n.rules, n.neighbours, n.loopback = to, nil, nil, nil, nil
 	if n.last == nil {
 		return nil
 	}
@@ -134,7 +137,7 @@ func (n *Network) apply(want *api.Network) error {
 			links[want.Interfaces[i].Name] = link
 		}
 	}
-	all = append(all, n.setRoutes(links, want.Routes), n.setRules(want.Rules), setNeighbours(links, want.Neighbours))
+	all = append(all, n.setLoopback(want.Loopback), n.setRoutes(links, want.Routes), n.setRules(want.Rules), n.setNeighbours(links, want.Neighbours))
 	return errors.Join(all...)
 }
 
@@ -143,11 +146,11 @@ func (n *Network) apply(want *api.Network) error {
 func (n *Network) removeOthers(want []api.Interface) error {
 	names := map[int]string{}
 	for _, i := range want {
-		if i.VLAN == nil {
+		if i.On == nil {
 			names[i.NIC] = i.Name
 		}
 	}
-	all := []error{n.removeVLANs(want)}
+	all := []error{n.removeUppers(want)}
 	for device, name := range n.names {
 		if names[device] == name {
 			continue
@@ -178,8 +181,8 @@ func (n *Network) setInterface(i *api.Interface, links map[string]netlink.Link) 
 
 // bring returns the device that is to be i, which has its name already.
 func (n *Network) bring(i *api.Interface, links map[string]netlink.Link) (netlink.Link, error) {
-	if i.VLAN != nil {
-		return n.bringVLAN(i, links)
+	if i.On != nil {
+		return n.bringUpper(i, links)
 	}
 	if n.names[i.NIC] == i.Name {
 		return netlink.LinkByName(i.Name)

@@ -133,25 +133,3 @@ func removeRoutes(links map[string]netlink.Link, wanted map[string]bool) error {
 func kernels(r *netlink.Route) bool {
 	return r.Protocol == unix.RTPROT_KERNEL || r.Protocol == unix.RTPROT_RA || r.Table == unix.RT_TABLE_LOCAL
 }
-
-// setNeighbours adds or changes the entries in want.
-func setNeighbours(links map[string]netlink.Link, want []api.Neighbour) error {
-	var all []error
-	for _, n := range want {
-		link, ok := links[n.Interface]
-		if !ok {
-			all = append(all, fmt.Errorf("add neighbour %s: no interface %s", n.Address, n.Interface))
-			continue
-		}
-		mac, err := net.ParseMAC(n.MAC)
-		if err == nil {
-			err = netlink.NeighSet(&netlink.Neigh{
-				LinkIndex: link.Attrs().Index, IP: n.Address.AsSlice(), HardwareAddr: mac, State: netlink.NUD_PERMANENT,
-			})
-		}
-		if err != nil {
-			all = append(all, fmt.Errorf("add neighbour %s: %w", n.Address, err))
-		}
-	}
-	return errors.Join(all...)
-}

@@ -76,7 +76,7 @@ func Count(in *netns.Namespace, limit int) (int, error) {
 
 // devices are those of links that need a network device of their own.
 func devices(links []netns.Link) []netns.Link {
-	return slices.DeleteFunc(slices.Clone(links), func(l netns.Link) bool { return l.VLAN != nil })
+	return slices.DeleteFunc(slices.Clone(links), func(l netns.Link) bool { return l.On != nil })
 }
 
 func read(in *netns.Namespace) (c *netns.Contents, err error) {
@@ -97,10 +97,10 @@ func (n *Namespace) Sync(ctx context.Context, g Guest) (*netns.Contents, error) 
 		return nil, err
 	}
 	n.dropGone(ctx, g, devices(contents.Links))
-	want := &api.Network{Routes: contents.Routes, Rules: contents.Rules, Neighbours: contents.Neighbours}
+	want := &api.Network{Loopback: contents.Loopback, Routes: contents.Routes, Rules: contents.Rules, Neighbours: contents.Neighbours}
 	var all []error
 	for _, l := range contents.Links {
-		if l.VLAN != nil {
+		if l.On != nil {
 			want.Interfaces = append(want.Interfaces, l.Interface)
 			continue
 		}
@@ -141,14 +141,14 @@ func Fingerprint(in *netns.Namespace) (string, error) {
 }
 
 // froms are the MACs that the guest may send from over l: its own, and those of
-// VLANs on it.
+// interfaces on top of it.
 func (n *Namespace) froms(l *netns.Link, all []netns.Link) []string {
 	if !n.OwnMAC {
 		return nil
 	}
 	own, on := []string{l.MAC}, map[string]bool{l.Name: true}
-	for _, v := range all { // VLANs come after what they are of
-		if v.VLAN != nil && on[v.VLAN.Parent] {
+	for _, v := range all { // those come after what they are on
+		if v.On != nil && on[v.On.Parent] {
 			on[v.Name] = true
 			own = append(own, v.MAC)
 		}

@@ -10,27 +10,36 @@ import (
 	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
-// TestVLANOfAnInterface has a VLAN on an interface of the same namespace.
-func TestVLANOfAnInterface(t *testing.T) {
+// TestInterfacesOnOneOfTheNamespace has a VLAN and a macvlan on an interface of
+// the same namespace.
+func TestInterfacesOnOneOfTheNamespace(t *testing.T) {
 	labtest.SameOnBoth(t)
 	n := newNeighbourhood(t)
 	n.needs("vlan", "id", "1")
+	n.needs("macvlan", "mode", "bridge")
 	for _, ns := range []string{n.name, n.peer} {
 		ip(t, "-n", ns, "link", "add", "link", "eth0", "name", "eth0.100", "type", "vlan", "id", "100")
 		ip(t, "-n", ns, "link", "set", "eth0.100", "up")
 	}
 	n.address(n.name, "eth0.100", "10.100.0.2/24", "fd64::2/64")
 	n.address(n.peer, "eth0.100", "10.100.0.1/24", "fd64::1/64")
+	ip(t, "-n", n.name, "link", "add", "link", "eth0", "name", "mv0", "type", "macvlan", "mode", "bridge")
+	ip(t, "-n", n.name, "link", "set", "mv0", "up")
+	n.address(n.name, "mv0", "10.101.0.2/24")
+	n.address(n.peer, "eth0", "10.101.0.1/24")
 	s := newSite(t)
 	id, _, _ := s.detached(s.bundle(sh("trap exit TERM; while :; do sleep 0.1; done"), n.in))
-	out := s.command("exec", id, "sh", "-c", `ip link show eth0.100; cat /proc/net/vlan/config
-		for a in 10.100.0.1 fd64::1 `+peerV4+`; do ping -c 1 -W 20 $a; done; ping -c 1 -s 30000 -W 20 10.100.0.1`).mustRun()
-	if !strings.Contains(out, "eth0.100@eth0") || !strings.Contains(out, "| 100") || strings.Count(out, " 0% packet loss") != 4 {
+	out := s.command("exec", id, "sh", "-c", `ip link; cat /proc/net/vlan/config
+		for a in 10.100.0.1 fd64::1 10.101.0.1 `+peerV4+`; do ping -c 1 -W 20 $a; done; ping -c 1 -s 30000 -W 20 10.100.0.1`).mustRun()
+	if !strings.Contains(out, "eth0.100@eth0") || !strings.Contains(out, "mv0@eth0") || !strings.Contains(out, "| 100") || strings.Count(out, " 0% packet loss") != 5 {
 		t.Errorf("in the guest:\n%s", out)
 	}
-	ip(t, "-n", n.name, "link", "del", "eth0.100")
-	eventually(t, "the VLAN is gone", func() bool {
-		return !strings.Contains(s.command("exec", id, "ip", "link").mustRun(), "eth0.100")
+	for _, link := range []string{"eth0.100", "mv0"} {
+		ip(t, "-n", n.name, "link", "del", link)
+	}
+	eventually(t, "both are gone", func() bool {
+		out := s.command("exec", id, "ip", "link").mustRun()
+		return !strings.Contains(out, "eth0.100") && !strings.Contains(out, "mv0")
 	})
 	ip(t, "netns", "exec", n.peer, "busybox", "ping", "-c", "1", "-W", "20", guestV4)
 	s.command("delete", "--force", id).mustRun()
@@ -137,18 +146,19 @@ func TestRoutesAndRules(t *testing.T) {
 		"route add 10.99.0.0/16 via 10.77.0.1 table 100", "-6 route add fd99::/16 via fd77::1 table 100",
 		"route add blackhole 10.98.0.0/16", "-6 route add unreachable fd98::/64",
 		"route add 10.97.0.0/16 nexthop via 10.77.0.1 dev eth0 weight 3 nexthop via 10.77.0.3 dev eth0",
+		"neigh add 10.77.0.9 lladdr 02:00:00:00:00:09 dev eth0", "addr add 10.96.0.1/32 dev lo",
 	} {
 		ip(t, append([]string{"-n", n.name}, strings.Fields(args)...)...)
 	}
 	s := newSite(t)
 	id, _, _ := s.detached(s.bundle(sh("trap exit TERM; while :; do sleep 0.1; done"), n.in))
 	show := func() string {
-		return s.command("exec", id, "sh", "-c", "ip rule; ip -6 rule; ip route show table 100; ip -6 route show table 100; ip route; ip -6 route").mustRun()
+		return s.command("exec", id, "sh", "-c", "ip rule; ip -6 rule; ip route show table 100; ip -6 route show table 100; ip route; ip -6 route; ip neigh; ip addr show lo").mustRun()
 	}
 	out := show()
 	for _, want := range []string{
 		"1000:\tfrom 10.77.0.2 fwmark 0x1 lookup 100", "to fd99::/16 lookup 100", "10.99.0.0/16 via 10.77.0.1 dev eth0", "fd99::/16 via fd77::1 dev eth0",
-		"blackhole 10.98.0.0/16", "unreachable fd98::/64", "10.97.0.0/16",
+		"blackhole 10.98.0.0/16", "unreachable fd98::/64", "10.97.0.0/16", "10.77.0.9 dev eth0 lladdr 02:00:00:00:00:09", "inet 10.96.0.1/32",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q:\n%s", want, out)
@@ -157,9 +167,12 @@ func TestRoutesAndRules(t *testing.T) {
 	ip(t, "-n", n.name, "rule", "del", "priority", "1000")
 	ip(t, "-n", n.name, "route", "del", "blackhole", "10.98.0.0/16")
 	ip(t, "-n", n.name, "route", "del", "10.97.0.0/16")
+	ip(t, "-n", n.name, "neigh", "del", "10.77.0.9", "dev", "eth0")
+	ip(t, "-n", n.name, "addr", "del", "10.96.0.1/32", "dev", "lo")
 	eventually(t, "they are gone", func() bool {
 		out = show()
-		return !strings.Contains(out, "1000:") && !strings.Contains(out, "10.98") && !strings.Contains(out, "10.97.0.0/16")
+		return !strings.Contains(out, "1000:") && !strings.Contains(out, "10.98") && !strings.Contains(out, "10.97.0.0/16") &&
+			!strings.Contains(out, "10.77.0.9") && !strings.Contains(out, "10.96") && strings.Contains(out, "127.0.0.1/8")
 	})
 	if !strings.Contains(out, "to fd99::/16 lookup 100") {
 		t.Errorf("others are, too:\n%s", out)

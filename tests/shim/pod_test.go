@@ -2,6 +2,7 @@ package shim
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"os/exec"
 	goruntime "runtime"
@@ -128,12 +129,20 @@ func (p pod) container(script string, linux object) (id string) {
 // containerWith does so with mounts.
 func (p pod) containerWith(script string, linux object, mounts ...object) (id string) {
 	p.t.Helper()
+	return p.containerOf(script, object{"linux": linux, "mounts": mounts})
+}
+
+// containerOf does so with what o says of its configuration.
+func (p pod) containerOf(script string, o object) (id string) {
+	p.t.Helper()
 	name := newID(p.t)
-	config := p.file(object{
+	all := object{
 		"metadata": object{"name": strings.ToLower(name)},
 		"image":    object{"image": image}, "command": []string{"sh", "-c", script},
-		"log_path": name + ".log", "linux": linux, "mounts": mounts,
-	})
+		"log_path": name + ".log",
+	}
+	maps.Copy(all, o)
+	config := p.file(all)
 	id = strings.TrimSpace(p.crictl("create", p.id, config, p.config).Output())
 	p.crictl("start", id).Output()
 	return id

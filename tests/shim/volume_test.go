@@ -54,7 +54,38 @@ func TestVolumes(t *testing.T) {
 		if o := p.crictl("exec", "--sync", a, "sh", "-c", "dd if=/dev/zero of=/memory/file bs=1024 count=2000").Run(); o.Code == 0 || !strings.Contains(o.Stderr+o.Stdout, "No space left") {
 			t.Errorf("a full volume: %v", o)
 		}
+		checkVolumeDevice(t, one)
 	})
+}
+
+// checkVolumeDevice gives a block device of the host to two containers of a pod.
+func checkVolumeDevice(t *testing.T, one pod) {
+	t.Helper()
+	image := t.TempDir() + "/image"
+	put(t, image, strings.Repeat("by the host\n", 1<<16))
+	device := loopDevice(t, image)
+	with := func(permissions string) string {
+		t.Helper()
+		return one.containerOf(idle, object{"linux": private(nil), "devices": []object{{"host_path": device, "container_path": "/dev/xvda", "permissions": permissions}}})
+	}
+	a, b := with("rwm"), with("r")
+	const script = "head -c 12 /dev/xvda; printf 'by the guest' | dd of=/dev/xvda bs=4096 seek=1 conv=fsync 2>/dev/null; dd if=/dev/xvda bs=4096 skip=1 2>/dev/null | head -c 12"
+	if got := one.in(a, "sh", "-c", script); got != "by the host\nby the guest" {
+		t.Errorf("the device: %q", got)
+	}
+	if got := one.in(b, "sh", "-c", "dd if=/dev/xvda bs=4096 skip=1 2>/dev/null | head -c 12; echo no | dd of=/dev/xvda 2>/dev/null || echo refused"); got != "by the guestrefused" {
+		t.Errorf("the device to read: %q", got)
+	}
+	one.crictl("rm", "--force", a, b).Output()
+	f, err := os.OpenFile(device, os.O_RDWR|unix.O_EXCL, 0)
+	if err != nil {
+		t.Fatalf("it is in use still: %v", err)
+	}
+	defer f.Close()
+	text := make([]byte, 12)
+	if _, err := f.ReadAt(text, 4096); err != nil || string(text) != "by the guest" {
+		t.Errorf("the host reads %q, %v", text, err)
+	}
 }
 
 // TestUpdatedVolume is a configMap or secret, whose link a kubelet swaps.

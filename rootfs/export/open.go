@@ -105,6 +105,10 @@ func (s *Server) openReplyFlags(n *node, fd int) uint32 {
 	switch n.exp.policy.Cache {
 	case CacheAlways:
 		flags |= fopenKeepCache
+	case CacheNever:
+		if s.directMaps.Load() {
+			flags |= fopenDirectIO
+		}
 	case CacheAuto:
 		if n.unchanged(fd) {
 			flags |= fopenKeepCache

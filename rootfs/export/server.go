@@ -29,10 +29,13 @@ type Options struct {
 
 // Server answers FUSE requests. All methods may be called concurrently.
 type Server struct {
-	opts    Options
-	host    *host
-	live    atomic.Bool // between INIT and DESTROY
-	umasks  atomic.Bool // the guest leaves umasks to the server
+	opts   Options
+	host   *host
+	live   atomic.Bool // between INIT and DESTROY
+	umasks atomic.Bool // the guest leaves umasks to the server
+	// directMaps says that the guest can map a file that it must not cache.
+	directMaps atomic.Bool
+
 	exports registry
 	nodes   nodeTable
 	handles handleTable

@@ -8,7 +8,7 @@ import (
 const wanted = initAsyncRead | initAtomicOTrunc | initBigWrites | initAutoInvalData |
 	initDoReaddirplus | initReaddirplusAuto | initAsyncDIO | initParallelDirops |
 	initMaxPages | initCacheSymlinks | initKillprivV2 | initExt |
-	initPosixACL | initDontMask | initAllowIDMap
+	initPosixACL | initDontMask | initAllowIDMap | initDirectIOMaps
 
 // maxBackground is how many read-ahead and write-back requests the guest may
 // have under way.
@@ -31,6 +31,7 @@ func (s *Server) initialize(c *call) error {
 	}
 	flags &= s.features()
 	s.umasks.Store(flags&initDontMask != 0)
+	s.directMaps.Store(flags&initDirectIOMaps != 0)
 	s.initReply(c, readahead, flags)
 	s.live.Store(true)
 	return nil

@@ -80,6 +80,7 @@ const (
 	initSubmounts       = 1 << 27 // FUSE_SUBMOUNTS
 	initKillprivV2      = 1 << 28 // FUSE_HANDLE_KILLPRIV_V2
 	initExt             = 1 << 30 // FUSE_INIT_EXT
+	initDirectIOMaps    = 1 << 36 // FUSE_DIRECT_IO_ALLOW_MMAP
 	initAllowIDMap      = 1 << 40 // FUSE_ALLOW_IDMAP
 )
 
@@ -101,6 +102,7 @@ const (
 const (
 	attrSubmount    = 1 << 0 // FUSE_ATTR_SUBMOUNT
 	openKillPriv    = 1 << 0 // FUSE_OPEN_KILL_SUIDGID
+	fopenDirectIO   = 1 << 0 // FOPEN_DIRECT_IO
 	fopenKeepCache  = 1 << 1 // FOPEN_KEEP_CACHE
 	fopenCacheDir   = 1 << 3 // FOPEN_CACHE_DIR
 	fopenNoFlush    = 1 << 5 // FOPEN_NOFLUSH

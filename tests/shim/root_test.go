@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/microvm/microvm/agent/api"
+	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
 func tool(t *testing.T, name string, args ...string) {
@@ -95,55 +96,66 @@ func (b *bare) rootRequest(id, script, out string, mounts []*api.Mount) *api.Cre
 func TestRootsOnDisks(t *testing.T) {
 	b := startBare(t, bootstrap(t))
 	b.started()
-	want := func(got, want string) {
-		t.Helper()
-		if got != want {
-			t.Errorf("got %q, want %q", got, want)
-		}
-	}
 	image := ext4(t, rootfs)
 	write := "cat /etc/replaced; echo by the guest >/new; dd if=/dev/zero of=/zeroes bs=1M count=2 2>/dev/null; sync; df -h / | grep -c /dev/vd"
-	want(b.inRoot("image", write, &api.Mount{Type: "ext4", Source: image, Options: []string{"rw", "loop"}}), "lower\n1\n")
+	wantText(t, b.inRoot("image", write, &api.Mount{Type: "ext4", Source: image, Options: []string{"rw", "loop"}}), "lower\n1\n")
 	checkImage(t, image, "/new", "by the guest\n")
 
 	device := loopDevice(t, image)
-	want(b.inRoot("device", "cat /new; echo again >/new", &api.Mount{Type: "ext4", Source: device}), "by the guest\n")
+	wantText(t, b.inRoot("device", "cat /new; echo again >/new", &api.Mount{Type: "ext4", Source: device}), "by the guest\n")
 	tool(t, "losetup", "--detach", device)
 	checkImage(t, image, "/new", "again\n")
 
-	// As the snapshotter for erofs has it, without and with disks to write to.
-	const look = "cat /top; ls /layer | wc -l; test -e /layer/49 || echo hidden; rm /layer/98; mkdir -p /tmp/x && echo by the guest >/tmp/x/new; ls /layer | wc -l; cat /tmp/x/new; grep -c erofs /proc/filesystems"
-	const seen = "98\n50\nhidden\n49\nby the guest\n1\n"
-	lower := layers(t)
-	upper := t.TempDir()
-	for _, dir := range []string{"fs", "work"} {
-		if err := os.Mkdir(upper+"/"+dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want(b.inRoot("hundred", look, append(slices.Clone(lower), &api.Mount{Type: "format/mkdir/overlay", Source: "overlay", Options: []string{
-		"workdir=" + upper + "/work", "upperdir=" + upper + "/fs", "lowerdir={{ overlay 0 99 }}",
-	}})...), seen)
-	if text, err := os.ReadFile(upper + "/fs/tmp/x/new"); err != nil || string(text) != "by the guest\n" {
-		t.Errorf("in the upper layer: %q, %v", text, err)
-	}
-
-	empty := ext4(t, t.TempDir())
-	mounts := append([]*api.Mount{{Type: "ext4", Source: empty, Options: []string{"rw", "loop"}}}, lower...)
-	mounts = append(mounts, &api.Mount{Type: "format/mkdir/overlay", Source: "overlay", Options: []string{
-		"X-containerd.mkdir.path={{ mount 0 }}/upper:0755", "X-containerd.mkdir.path={{ mount 0 }}/work:0755",
-		"workdir={{ mount 0 }}/work", "upperdir={{ mount 0 }}/upper", "lowerdir={{ overlay 1 100 }}",
-	}})
-	want(b.inRoot("quota", look, mounts...), seen)
-	checkImage(t, empty, "/upper/tmp/x/new", "by the guest\n")
-	want(b.inRoot("again", "cat /tmp/x/new; test -e /layer/98 || echo gone", mounts...), "by the guest\ngone\n")
-
-	want(b.inRoot("bound", "cat /etc/replaced; touch /no 2>/dev/null || echo read-only", &api.Mount{Type: "erofs", Source: erofs(t, rootfs), Options: []string{"ro"}},
+	t.Run("layers", func(t *testing.T) {
+		labtest.SameOnBoth(t)
+		c := *b
+		c.t = t
+		c.rootsOfLayers()
+	})
+	wantText(t, b.inRoot("bound", "cat /etc/replaced; touch /no 2>/dev/null || echo read-only", &api.Mount{Type: "erofs", Source: erofs(t, rootfs), Options: []string{"ro"}},
 		&api.Mount{Type: "format/bind", Source: "{{ mount 0 }}", Options: []string{"ro", "rbind"}}), "lower\nread-only\n")
 
 	b.refuseRoots(image)
 	must(b.sandbox.StopSandbox(t.Context(), &sandboxapi.StopSandboxRequest{SandboxID: b.id}))(t)
 	b.shutdown()
+}
+
+// rootsOfLayers has a hundred, as the snapshotter for erofs has them, without and
+// with a disk to write to.
+func (b *bare) rootsOfLayers() {
+	b.t.Helper()
+	const look = "cat /top; ls /layer | wc -l; test -e /layer/49 || echo hidden; rm /layer/98; mkdir -p /tmp/x && echo by the guest >/tmp/x/new; ls /layer | wc -l; cat /tmp/x/new; grep -c erofs /proc/filesystems"
+	const seen = "98\n50\nhidden\n49\nby the guest\n1\n"
+	lower := layers(b.t)
+	upper := b.t.TempDir()
+	for _, dir := range []string{"fs", "work"} {
+		if err := os.Mkdir(upper+"/"+dir, 0o755); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	wantText(b.t, b.inRoot("hundred", look, append(slices.Clone(lower), &api.Mount{Type: "format/mkdir/overlay", Source: "overlay", Options: []string{
+		"workdir=" + upper + "/work", "upperdir=" + upper + "/fs", "lowerdir={{ overlay 0 99 }}",
+	}})...), seen)
+	if text, err := os.ReadFile(upper + "/fs/tmp/x/new"); err != nil || string(text) != "by the guest\n" {
+		b.t.Errorf("in the upper layer: %q, %v", text, err)
+	}
+
+	empty := ext4(b.t, b.t.TempDir())
+	mounts := append([]*api.Mount{{Type: "ext4", Source: empty, Options: []string{"rw", "loop"}}}, lower...)
+	mounts = append(mounts, &api.Mount{Type: "format/mkdir/overlay", Source: "overlay", Options: []string{
+		"X-containerd.mkdir.path={{ mount 0 }}/upper:0755", "X-containerd.mkdir.path={{ mount 0 }}/work:0755",
+		"workdir={{ mount 0 }}/work", "upperdir={{ mount 0 }}/upper", "lowerdir={{ overlay 1 100 }}",
+	}})
+	wantText(b.t, b.inRoot("quota", look, mounts...), seen)
+	checkImage(b.t, empty, "/upper/tmp/x/new", "by the guest\n")
+	wantText(b.t, b.inRoot("again", "cat /tmp/x/new; test -e /layer/98 || echo gone", mounts...), "by the guest\ngone\n")
+}
+
+func wantText(t *testing.T, got, want string) {
+	t.Helper()
+	if got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 }
 
 // refuseRoots wants errors with reasons, and that nothing is left in use then.
@@ -181,6 +193,7 @@ func (b *bare) refuseRoots(image string) {
 
 func loopDevice(t *testing.T, image string) string {
 	t.Helper()
+	_ = exec.Command("modprobe", "loop").Run() // which a kernel that has it built in does not need
 	out, err := exec.Command("losetup", "--find", "--show", image).Output()
 	if err != nil {
 		t.Fatalf("losetup: %v", err)
@@ -193,6 +206,7 @@ func loopDevice(t *testing.T, image string) string {
 // TestDiskSnapshotters runs containers on what real ones hand over: images, and layers
 // that a mount manager leaves to the shim.
 func TestDiskSnapshotters(t *testing.T) {
+	labtest.SameOnBoth(t)
 	const script = "cat /etc/added /etc/replaced; test -e /etc/removed || echo removed; echo new >/etc/replaced && cat /etc/replaced; head -n 1 /proc/mounts"
 	for _, d := range daemons {
 		if len(d.handlers) == 1 {

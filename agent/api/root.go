@@ -14,6 +14,9 @@ const (
 	// which is PATH[:MODE[:UID:GID]].
 	TransformMkdir = "mkdir"
 	OptionMkdir    = "X-containerd.mkdir.path"
+	// LoopType is no file system, but makes the source a device, which is its
+	// place.
+	LoopType = "loop"
 	// OptionUserXattr is an overlay's whose upper layer is on the share, where it
 	// can keep its marks as attributes of users only. Those of lower layers, on
 	// disks, are the usual ones.

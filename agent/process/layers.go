@@ -96,6 +96,9 @@ func (c *container) mountLayer(l *layer) (err error) {
 		return err
 	case "overlay":
 		return c.mountOverlay(l)
+	case api.LoopType:
+		l.place = l.source
+		return nil
 	}
 	config := fsConfig{{"source", cmp.Or(l.source, l.kind)}}
 	for _, o := range l.options {

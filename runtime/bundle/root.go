@@ -13,7 +13,7 @@ import (
 
 // RootTypes are the file systems on disks that the guest can make a root file
 // system of.
-var RootTypes = []string{"ext2", "ext3", "ext4", "erofs"}
+var RootTypes = []string{"ext2", "ext3", "ext4", "erofs", api.LoopType}
 
 // ownDevices are file systems of which a snapshotter hands over parts. The host
 // itself keeps its snapshots there, and has mounted them already.
@@ -40,10 +40,14 @@ func RootInGuest(mounts []*api.Mount, stat Stat) (bool, error) {
 			continue
 		}
 		if st, err := stat(m.GetSource()); err == nil && kind != "bind" && !st.IsDir() {
-			return false, rootError(i, m, fmt.Errorf("a file system of type %s on an image or block device is not supported, %v are", kind, RootTypes))
+			return false, rootError(i, m, unsupported(kind))
 		}
 	}
 	return guest, nil
+}
+
+func unsupported(kind string) error {
+	return fmt.Errorf("a file system of type %s on an image or block device is not supported, %v are", kind, RootTypes)
 }
 
 func rootError(i int, m *api.Mount, err error) error {
@@ -85,8 +89,11 @@ func (p *Plan) AssembleRoot(mounts []*api.Mount, stat Stat) error {
 			err = p.rootBind(i, layer, stat)
 		case overlayType:
 			err = p.rootOverlay(i, layer, stat)
+		case "tmpfs":
 		default:
-			err = p.rootDisk(i, kind, layer, stat)
+			if err = unsupported(kind); slices.Contains(RootTypes, kind) {
+				err = p.rootDisk(i, kind, layer, stat)
+			}
 		}
 		if err != nil {
 			return rootError(i, m, err)
@@ -132,8 +139,10 @@ func (p *Plan) rootDisk(i int, kind string, m *api.Mount, stat Stat) (err error)
 		p.Disks = append(p.Disks, Disk{Serial: serial, Path: source, ReadOnly: ro})
 		return api.DisksDir + "/" + serial, nil
 	}
-	if m.Source, err = disk(fmt.Sprintf("root%d", i), m.Source); err != nil {
-		return err
+	if !isTemplate(m.Source) {
+		if m.Source, err = disk(fmt.Sprintf("root%d", i), m.Source); err != nil {
+			return err
+		}
 	}
 	m.Options = slices.DeleteFunc(m.Options, func(o string) bool { return o == "loop" || erofs && (o == "rw" || o == "ro") })
 	if erofs {

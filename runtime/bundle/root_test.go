@@ -50,7 +50,7 @@ func TestRootInGuest(t *testing.T) {
 		"erofs @/layer ro":               "true",
 		"format/bind {{ mount 0 }} ro":   "true",
 		"mkdir/overlay overlay x":        "true",
-		"xfs @/image loop":               "of type xfs on an image or block device is not supported, [ext2 ext3 ext4 erofs] are",
+		"xfs @/image loop":               "of type xfs on an image or block device is not supported, [ext2 ext3 ext4 erofs loop] are",
 		"squashfs /dev/null ro":          "of type squashfs on an image",
 		"format/mkfs/ext4 @/image x":     "transformation mkfs is not supported, [format mkdir] are",
 		"ext4/ @/image x":                "transformation ext4 is not",
@@ -112,6 +112,7 @@ func TestAssembleRoot(t *testing.T) {
 			"erofs DISKS/c-root0 ro\nformat/overlay overlay userxattr,lowerdir={{ mount 0 }}:EXPORTS/c-root1-lower1,upperdir=EXPORTS/c-root1-upper/up,workdir=EXPORTS/c-root1-upper/work\n" +
 				"disk c-root0 @/layer true\nexport c-root1-lower1 @/dir2 true\nexport c-root1-upper @/dir false\n",
 		},
+		{"loop @/image rw; format/ext4 {{ mount 0 }} ro", "loop DISKS/c-root0 rw\nformat/ext4 {{ mount 0 }} ro\ndisk c-root0 @/image false\n"},
 		{"bind @/dir2 ro; format/bind {{ mount 0 }}/x rw", "bind EXPORTS/c-root0 ro\nformat/bind {{ mount 0 }}/x rw\nexport c-root0 @/dir2 true\n"},
 	} {
 		if got, err := assembledRoot(t, dir, c.mounts); err != nil || got != c.want {
@@ -119,6 +120,7 @@ func TestAssembleRoot(t *testing.T) {
 		}
 	}
 	for mounts, want := range map[string]string{
+		"loop @/image rw; format/xfs {{ mount 0 }} ro": "a file system of type xfs",
 		"ext4 @/none rw":   "root file system: mount 0 of type ext4 from " + dir + "/none: stat ",
 		"ext4 @/dir rw":    "is neither a file nor a block device",
 		"ext4 /dev/null x": "is neither a file nor a block device",

@@ -115,6 +115,13 @@ func TestRootsOnDisks(t *testing.T) {
 	wantText(t, b.inRoot("bound", "cat /etc/replaced; touch /no 2>/dev/null || echo read-only", &api.Mount{Type: "erofs", Source: erofs(t, rootfs), Options: []string{"ro"}},
 		&api.Mount{Type: "format/bind", Source: "{{ mount 0 }}", Options: []string{"ro", "rbind"}}), "lower\nread-only\n")
 
+	meta, blob := t.TempDir()+"/meta", t.TempDir()+"/blob"
+	tool(t, "mkfs.erofs", "--quiet", "--chunksize=4096", "--blobdev="+blob, meta, rootfs)
+	wantText(t, b.inRoot("parts", "cat /etc/replaced", &api.Mount{Type: "erofs", Source: meta, Options: []string{"ro", "loop", "device=" + blob}}), "lower\n")
+
+	loop := []*api.Mount{{Type: "loop", Source: image}, {Type: "format/ext4", Source: "{{ mount 0 }}"}}
+	wantText(t, b.inRoot("loop", "cat /new", loop...), "again\n")
+
 	b.refuseRoots(image)
 	must(b.sandbox.StopSandbox(t.Context(), &sandboxapi.StopSandboxRequest{SandboxID: b.id}))(t)
 	b.shutdown()

@@ -13,13 +13,49 @@ import (
 
 func checkCommand() *cli.Command {
 	return &cli.Command{
-		Name:         "check",
-		Usage:        "say what this host offers for machines, and which kind is used",
-		Flags:        []cli.Flag{&cli.BoolFlag{Name: "json", Usage: "print JSON"}},
+		Name:  "check",
+		Usage: "say what this host offers for machines and which kind is used, or how a running machine is confined",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "json", Usage: "print JSON"},
+			&cli.StringFlag{Name: "sandbox", Usage: "say how the VM process of the container `ID` is confined"},
+			&cli.IntFlag{Name: "pid", Usage: "say how the VM process `PID` is confined, which is the task's with containerd"},
+		},
 		Before:       arguments(0, 0),
 		OnUsageError: badFlag,
-		Action:       checkHost,
+		Action: func(c *cli.Context) error {
+			switch {
+			case c.IsSet("sandbox"):
+				return checkSandbox(c, c.String("sandbox"))
+			case c.IsSet("pid"):
+				return checkProcess(c, c.Int("pid"))
+			}
+			return checkHost(c)
+		},
 	}
+}
+
+// checkSandbox is checkProcess for a container of this command.
+func checkSandbox(c *cli.Context, name string) error {
+	s, err := reader(c).Store.Load(name)
+	if err != nil {
+		return err
+	}
+	if !s.VM.Alive() {
+		return fmt.Errorf("container %s has no machine: it is %s", name, s.Current())
+	}
+	return checkProcess(c, s.VM.PID)
+}
+
+// checkProcess says how a running process is confined.
+func checkProcess(c *cli.Context, pid int) error {
+	p, err := hostcheck.ReadProcess(pid)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return p.WriteJSON(c.App.Writer)
+	}
+	return p.WriteText(c.App.Writer)
 }
 
 // checkHost fails when no machine can be started.

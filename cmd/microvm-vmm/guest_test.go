@@ -15,10 +15,10 @@ const vmmVariable = "MICROVM_TEST_VMM"
 
 func TestMain(m *testing.M) {
 	switch {
-	case os.Getpid() == 1:
-		guest()
 	case os.Getenv(vmmVariable) != "":
 		main()
+	case os.Getpid() == 1:
+		guest()
 	default:
 		os.Exit(m.Run())
 	}

@@ -15,6 +15,9 @@ import (
 
 // machine is a guest that is ready to run.
 type machine interface {
+	// Settle returns when the machine has opened all that it needs, or is over.
+	// The guest has not run yet.
+	Settle()
 	// Run runs the guest to its end. The devices are at rest when it returns.
 	Run() vmm.Exit
 	// Stop makes Run return, at any time and from any goroutine.
@@ -68,6 +71,9 @@ type embedded struct {
 	*vmm.VM
 	log *logrus.Entry
 }
+
+// Settle implements machine: New has opened all.
+func (e embedded) Settle() {}
 
 // Run implements machine. A device may be stuck in a request, as on a network
 // file system whose server is gone; the guest's end must not wait for that.

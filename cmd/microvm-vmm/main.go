@@ -1,7 +1,14 @@
+// The Go runtime is not to keep files of the cgroup open: the number of processors
+// is the configuration's.
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 // Command microvm-vmm is the process of one virtual machine. It is started by
 // the machine's owner, which hands over a configuration (package vmm/control)
 // and every file the machine may use as open descriptors; it opens nothing by
-// path but QEMU on the software machine, and it ends when the owner does.
+// path but QEMU on the software machine, and it ends when the owner does. The
+// owner starts it in namespaces of its own, which it makes a jail of (package
+// jail) before the guest runs.
 //
 // As `microvm-vmm fs` it is the file-system device of another VMM's machine,
 // over vhost-user.
@@ -19,6 +26,7 @@ import (
 
 	"github.com/microvm/microvm/vmm"
 	"github.com/microvm/microvm/vmm/control"
+	"github.com/microvm/microvm/vmm/jail"
 )
 
 // Exit codes. The reason of a machine's end goes over the control socket; the
@@ -49,6 +57,10 @@ func run(configFD int) error {
 	// The owner decides over this process, not a terminal, and not whoever
 	// reads the log.
 	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGPIPE)
+	inherited, err := jail.Inherited()
+	if err != nil {
+		return err
+	}
 	// QEMU must not inherit what was handed to us.
 	if err := unix.CloseRange(3, 1<<31-1, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return fmt.Errorf("mark descriptors close-on-exec: %w", err)
@@ -58,13 +70,17 @@ func run(configFD int) error {
 		return err
 	}
 	tune(c)
+	j, err := jail.Prepare(inherited, append(c.Descriptors(), configFD))
+	if err != nil {
+		return err
+	}
 	owner, err := openOwner(c)
 	if err != nil {
 		return err
 	}
 	owner.stage(control.StageProcess)
 	console := new(vmm.Console)
-	exit := runMachine(c, owner, console)
+	exit := runMachine(c, j, owner, console)
 	owner.report(exit, console)
 	if exit.Reason == control.ReasonError {
 		return exit.Err
@@ -96,7 +112,7 @@ const (
 
 // runMachine builds the machine and runs it to its end. Nothing is given back:
 // the process is about to end, and the kernel does it faster.
-func runMachine(c *control.Config, owner *owner, console *vmm.Console) vmm.Exit {
+func runMachine(c *control.Config, j *jail.Jail, owner *owner, console *vmm.Console) vmm.Exit {
 	log, err := openLog(c)
 	if err != nil {
 		return failure(err)
@@ -110,9 +126,21 @@ func runMachine(c *control.Config, owner *owner, console *vmm.Console) vmm.Exit 
 		return failure(err)
 	}
 	go owner.serve(service{devices: devices, console: console, stop: m.Stop})
+	m.Settle()
+	if err := confine(c, j, devices); err != nil {
+		return failure(err)
+	}
 	go devices.listen(log)
 	owner.stage(control.StageRun)
 	return m.Run()
+}
+
+// confine closes the jail, before the guest's first instruction.
+func confine(c *control.Config, j *jail.Jail, d *devices) error {
+	if err := j.Enter(jail.Config{Child: c.Machine == control.MachineSoftware}); err != nil {
+		return err
+	}
+	return d.files.ReadCredentials()
 }
 
 func failure(err error) vmm.Exit { return vmm.Exit{Reason: control.ReasonError, Err: err} }

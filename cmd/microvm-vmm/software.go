@@ -35,8 +35,12 @@ func newSoftware(c *control.Config, d *devices, console *vmm.Console, log *logru
 	return software{m}, nil
 }
 
+// Settle implements machine.
+func (s software) Settle() { s.m.Settle() }
+
 // Run implements machine.
 func (s software) Run() vmm.Exit {
+	s.m.Resume()
 	reason, err := s.m.Wait()
 	return vmm.Exit{Reason: reason, Err: err}
 }

@@ -21,16 +21,18 @@ import (
 type credentials struct {
 	switchable bool
 	uid, gid   uint32
-	caps       [2]unix.CapUserData // of every thread at the start
+	caps       [2]unix.CapUserData // of every thread
 }
 
 // Capability numbers (linux/capability.h) below 32.
 const (
-	capFsetid = 1 << unix.CAP_FSETID
-	capIDs    = 1<<unix.CAP_SETUID | 1<<unix.CAP_SETGID
+	capHandles = 1 << unix.CAP_DAC_READ_SEARCH
+	capFsetid  = 1 << unix.CAP_FSETID
+	capIDs     = 1<<unix.CAP_SETUID | 1<<unix.CAP_SETGID
 )
 
-func (cr *credentials) init() error {
+// read takes note of what the process has.
+func (cr *credentials) read() error {
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	if err := unix.Capget(&hdr, &cr.caps[0]); err != nil {
 		return fmt.Errorf("read capabilities: %w", err)
@@ -39,6 +41,10 @@ func (cr *credentials) init() error {
 	cr.switchable = cr.caps[0].Effective&capIDs == capIDs
 	return nil
 }
+
+// canOpenHandles says that the process may use open_by_handle_at(2), which reaches
+// every inode of a file system. A jail takes that away, and forbids the call.
+func (cr *credentials) canOpenHandles() bool { return cr.caps[0].Effective&capHandles != 0 }
 
 // as runs make with the thread's file-system ids set to uid and gid. It fails
 // with EPERM when the ids can't be had.

@@ -18,7 +18,9 @@
 //     the guest's kernel to open.
 //   - Read-only is decided in one place, dispatch, before a handler runs.
 //   - Nothing is opened by an absolute path after NewServer, so the process can
-//     be confined to an empty root.
+//     be confined to an empty root. The VM process is, and its filter (package
+//     vmm/jail) knows the system calls that are made here: a new one has to be
+//     added there.
 //
 // Permissions are checked by the guest's kernel (virtiofs always sets
 // default_permissions); the server only gives new files to the caller who made

@@ -29,6 +29,9 @@ func (h *host) evict(n *node) {
 // learnHandle finds n's file handle and proves that it can be opened. n.mu is
 // held.
 func (h *host) learnHandle(n *node) error {
+	if !h.creds.canOpenHandles() {
+		return unix.EPERM
+	}
 	fh, _, err := unix.NameToHandleAt(n.fd, "", unix.AT_EMPTY_PATH)
 	if err != nil {
 		return err

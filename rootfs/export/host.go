@@ -24,7 +24,7 @@ func newHost(cached int) (*host, error) {
 	}
 	h := &host{proc: proc}
 	unix.Umask(0)
-	if err := errors.Join(h.creds.init(), h.fds.init(cached)); err != nil {
+	if err := errors.Join(h.creds.read(), h.fds.init(cached)); err != nil {
 		unix.Close(proc)
 		return nil, err
 	}

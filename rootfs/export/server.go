@@ -20,7 +20,7 @@ type Options struct {
 	Submounts bool
 	// CachedDescriptors is how many descriptors of files that are not open
 	// the server keeps where the host's file system lets it find them again
-	// by file handle. 0 means 8192.
+	// by file handle, which takes CAP_DAC_READ_SEARCH. 0 means 8192.
 	CachedDescriptors int
 	// Logf, if set, is told of a guest that breaks the protocol, once per
 	// session, and of the host's own faults.
@@ -103,6 +103,10 @@ func (s *Server) ExportAsRoot(f *os.File, p Policy) error {
 	s.nodes.makeRoot(e.root)
 	return s.exports.add(e)
 }
+
+// ReadCredentials takes note of the process's ids and capabilities, as NewServer
+// does. It is to be called when they have changed, while no request is in flight.
+func (s *Server) ReadCredentials() error { return s.host.creds.read() }
 
 // RemoveExport takes name away from the guest: what it has looked up or opened
 // there answers ESTALE from now on. When it returns, the server holds no

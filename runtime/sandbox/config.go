@@ -36,6 +36,9 @@ type Config struct {
 	Ingress, Egress control.Rate
 	// OwnMACs has the guest send from no other MAC than its interfaces have.
 	OwnMACs bool
+	// Stand says that the process stands in the caller's network namespace, for
+	// whoever looks for the container's there. Otherwise it has an empty one.
+	Stand bool
 	// Socket is the path of the unix socket to make for Dial. It is removed
 	// with the state directory.
 	Socket string

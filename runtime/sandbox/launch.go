@@ -3,11 +3,11 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"os/exec"
 	"sync"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -103,10 +103,13 @@ func (vm *VM) start(d *donation, logs *os.File) error {
 	vm.cmd.Stderr = d.files[d.config.Log-firstFD]
 	vm.cmd.Dir = "/"
 	vm.cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
-	// Not to be hit by the terminal's signals.
-	vm.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	vm.cmd.SysProcAttr = vm.config.attributes()
+	// What this process got from its caller without wanting it is not handed on.
+	if err := unix.CloseRange(firstFD, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return fmt.Errorf("mark descriptors close-on-exec: %w", err)
+	}
 	if err := vm.cmd.Start(); err != nil {
-		return fmt.Errorf("start VM process: %w", err)
+		return startError(err)
 	}
 	return nil
 }

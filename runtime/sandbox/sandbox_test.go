@@ -98,11 +98,12 @@ func TestLongSocketPaths(t *testing.T) {
 
 func TestFailedBootsTellTheCause(t *testing.T) {
 	for mode, want := range map[string][]string{
-		"panic":  {"kernel panicked", "Kernel panic - not syncing: test"},
-		"error":  {"load kernel: not an ELF file"},
-		"crash":  {"killed or crashed", "panic: the VM process has a bug"},
-		"vanish": {"killed or crashed", "exit status 7"},
-		"hangup": {`last stage reached: "vcpus"`, "booting..."},
+		"panic":    {"kernel panicked", "Kernel panic - not syncing: test"},
+		"error":    {"load kernel: not an ELF file"},
+		"crash":    {"killed or crashed", "panic: the VM process has a bug"},
+		"vanish":   {"killed or crashed", "exit status 7"},
+		"filtered": {"killed or crashed", "the jail's filter stopped", "system call"},
+		"hangup":   {`last stage reached: "vcpus"`, "booting..."},
 	} {
 		t.Run(mode, func(t *testing.T) {
 			vm, _ := fake(t, mode)

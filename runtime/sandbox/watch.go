@@ -72,6 +72,7 @@ func (vm *VM) conclude(said *control.Event, exit error) End {
 		if exit == nil {
 			exit = errNoWord
 		}
+		exit = explainFilter(vm.PID(), exit)
 		if last := vm.log.last(); last != "" {
 			exit = fmt.Errorf("%w: %s", exit, last)
 		}

@@ -115,6 +115,7 @@ func (m *machine) launchIn(ns *specs.LinuxNamespace, b *container.Blueprint) err
 				return err
 			}
 		}
+		b.Machine.Stand = ns != nil
 		m.vm, err = sandbox.Launch(b.Machine)
 		return err
 	})

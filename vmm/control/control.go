@@ -10,6 +10,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+
+	"golang.org/x/sys/unix"
 )
 
 // Machine kinds.
@@ -17,6 +19,12 @@ const (
 	MachineKVM      = "kvm"
 	MachineSoftware = "software"
 )
+
+// Namespaces are the flags of clone(2) that a VM process is started with, so that
+// it can build its jail (package jail). Its owner adds CLONE_NEWNET, unless the
+// process is to stand in a network namespace, and CLONE_NEWUSER with a mapping of
+// its own ids only if it may not do the rest otherwise.
+const Namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
 
 // Config is everything a VM process is told and handed. Fields that hold a
 // descriptor name it by its number in the VM process; 0 means none.
@@ -112,6 +120,21 @@ type Export struct {
 	// OneDevice shows the export and the mounts in it as part of the share, not
 	// as devices of their own.
 	OneDevice bool `json:"oneDevice,omitempty"`
+}
+
+// Descriptors are those that c names.
+func (c *Config) Descriptors() []int {
+	fds := []int{c.Kernel, c.Initramfs, c.KVM, c.Control, c.Log, c.Vsock.Listener}
+	for _, fd := range c.Vsock.Outbound {
+		fds = append(fds, fd)
+	}
+	for _, e := range c.Exports {
+		fds = append(fds, e.FD)
+	}
+	for _, d := range c.Disks {
+		fds = append(fds, d.FD)
+	}
+	return fds
 }
 
 // ReadConfig reads the configuration from r to its end.

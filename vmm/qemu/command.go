@@ -50,6 +50,7 @@ func (c *command) machine(cfg *Config) {
 	size := strconv.FormatUint(cfg.Memory, 10)
 	cpus := strconv.Itoa(cfg.CPUs)
 	c.add("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		"-S", // until Resume
 		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
 		// The PIT calibrates the TSC, and without a clock to read the kernel
 		// waits a second for one.
@@ -67,12 +68,21 @@ func (c *command) machine(cfg *Config) {
 }
 
 // boot adds kernel, initramfs and command line.
-func (c *command) boot(cfg *Config) {
-	c.add("-kernel", c.path(cfg.Kernel))
+func (c *command) boot(cfg *Config) error {
+	kernel, err := readable(cfg.Kernel)
+	if err != nil {
+		return fmt.Errorf("hand guest kernel to QEMU: %w", err)
+	}
+	c.add("-kernel", c.path(kernel))
 	if cfg.Initramfs != nil {
-		c.add("-initrd", c.path(cfg.Initramfs))
+		initramfs, err := readable(cfg.Initramfs)
+		if err != nil {
+			return fmt.Errorf("hand initramfs to QEMU: %w", err)
+		}
+		c.add("-initrd", c.path(initramfs))
 	}
 	c.add("-append", cfg.cmdline())
+	return nil
 }
 
 // console joins serial port and console device on one pipe. QEMU drops what a

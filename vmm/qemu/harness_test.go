@@ -98,6 +98,8 @@ func start(t *testing.T, cfg Config) *Machine {
 	if err != nil {
 		t.Fatal(err)
 	}
+	m.Settle()
+	m.Resume()
 	return m
 }
 

@@ -24,6 +24,7 @@ type Machine struct {
 	spawned chan struct{} // closed when process is set, or never will be
 
 	monitor monitor
+	qmp     *os.File // our end of the monitor's socket
 	stderr  stderr
 	resets  resetLog
 	console Console
@@ -38,8 +39,8 @@ type Machine struct {
 	cause     error    // why a device made us stop QEMU
 }
 
-// Start starts a machine. It returns when QEMU was started, before the guest
-// runs; what goes wrong later is an outcome of Wait. The caller calls Wait in
+// Start starts a machine. It returns when QEMU was started; the guest waits for
+// Resume. What goes wrong later is an outcome of Wait, which the caller calls in
 // any case.
 func Start(cfg Config) (*Machine, error) {
 	if err := cfg.validate(); err != nil {
@@ -49,7 +50,7 @@ func Start(cfg Config) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{log: cfg.Log, console: cfg.Console, spawned: make(chan struct{})}
+	m := &Machine{log: cfg.Log, console: cfg.Console, spawned: make(chan struct{}), monitor: monitor{ready: make(chan struct{})}}
 	if m.log == nil {
 		quiet := logrus.New()
 		quiet.Out = io.Discard
@@ -75,7 +76,9 @@ func (m *Machine) start(path string, cfg *Config) error {
 		}
 	}()
 	c.machine(cfg)
-	c.boot(cfg)
+	if err := c.boot(cfg); err != nil {
+		return err
+	}
 	for i, d := range cfg.Devices {
 		if err := m.attach(&c, i, d); err != nil {
 			return err
@@ -85,8 +88,7 @@ func (m *Machine) start(path string, cfg *Config) error {
 	if err != nil {
 		return err
 	}
-	qmp, err := m.socket(c.monitor)
-	if err != nil {
+	if m.qmp, err = m.socket(c.monitor); err != nil {
 		return err
 	}
 	resets, err := m.pipe(c.resetLog)
@@ -99,7 +101,7 @@ func (m *Machine) start(path string, cfg *Config) error {
 	m.workers.Go(func() { _, _ = io.CopyBuffer(infallible{m.console}, console, make([]byte, 4<<10)) })
 	m.workers.Go(func() { _, _ = io.Copy(&m.resets, resets) })
 	m.workers.Go(func() {
-		if err := m.monitor.run(qmp); err != nil {
+		if err := m.monitor.run(m.qmp); err != nil {
 			m.log.WithError(err).Debug("read QEMU's monitor")
 		}
 	})
@@ -220,9 +222,24 @@ func (m *Machine) pipe(add func(*os.File)) (*os.File, error) {
 	}
 	// Best effort: what is lost when it is smaller is console output only.
 	_, _ = unix.FcntlInt(w.Fd(), unix.F_SETPIPE_SZ, pipeSize)
+	if err := give(w); err != nil {
+		r.Close()
+		w.Close()
+		return nil, err
+	}
 	add(w)
 	m.ends = append(m.ends, r)
 	return r, nil
+}
+
+// Settle returns when QEMU has opened all the files that it needs, or is over.
+func (m *Machine) Settle() { <-m.monitor.ready }
+
+// Resume has the guest run, once. A QEMU that is over does not care.
+func (m *Machine) Resume() {
+	if err := m.monitor.resume(m.qmp); err != nil {
+		m.log.WithError(err).Debug("resume QEMU")
+	}
 }
 
 // Stop makes Wait return soon, with control.ReasonStopped if nothing else came

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -166,8 +167,12 @@ func TestQEMUFails(t *testing.T) {
 		{"endless words", "yes words | head -c 100000 >&2; exit 7", ErrExit, "exit status 7"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			path := t.TempDir() + "/qemu"
+			dir := t.TempDir()
+			path := dir + "/qemu"
 			if err := os.WriteFile(path, []byte("#!/bin/sh\n"+c.script+"\n"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil { // nobody runs it
 				t.Fatal(err)
 			}
 			m := start(t, Config{Path: path, CPUs: 1, Memory: MinMemory, Kernel: os.Stdin, Console: new(console)})

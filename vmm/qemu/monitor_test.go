@@ -20,10 +20,11 @@ func monitorOf(t testing.TB, text string) *monitor {
 		f.Read(buf) // the monitor's request, so that the close is no reset
 		f.Close()
 	}(theirs)
-	var m monitor
+	m := monitor{ready: make(chan struct{})}
 	if err := m.run(ours); err != nil {
 		t.Fatal(err)
 	}
+	<-m.ready
 	return &m
 }
 

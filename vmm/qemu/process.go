@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"runtime"
 	"syscall"
@@ -44,7 +45,7 @@ func spawn(path string, c *command, stderr io.Writer) (*process, error) {
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
 	cmd.Dir = "/"
 	// A session of its own keeps the terminal's signals away.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true, Credential: credential()}
 	p := &process{cmd: cmd, done: make(chan struct{})}
 	started := make(chan error)
 	go func() {
@@ -57,6 +58,9 @@ func spawn(path string, c *command, stderr io.Writer) (*process, error) {
 		}
 	}()
 	if err := <-started; err != nil {
+		if cmd.SysProcAttr.Credential != nil && errors.Is(err, os.ErrPermission) {
+			err = fmt.Errorf("%w: it runs as nobody, who must be able to reach it", err)
+		}
 		return nil, fmt.Errorf("%w: start %s: %w", ErrUnavailable, path, err)
 	}
 	return p, nil

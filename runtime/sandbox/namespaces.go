@@ -1,0 +1,48 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/vmm/control"
+)
+
+// attributes start the VM process in namespaces of its own, which its jail is
+// built of. Who has no rights over namespaces has them in a user namespace, where
+// the process is the same user and nobody else exists.
+func (c *Config) attributes() *syscall.SysProcAttr {
+	// A session of its own is not hit by the terminal's signals.
+	a := &syscall.SysProcAttr{Setsid: true, Cloneflags: control.Namespaces}
+	if !c.Stand {
+		a.Cloneflags |= unix.CLONE_NEWNET
+	}
+	if !mayUnshare() {
+		uid, gid := os.Geteuid(), os.Getegid()
+		a.Cloneflags |= unix.CLONE_NEWUSER
+		a.UidMappings = []syscall.SysProcIDMap{{ContainerID: uid, HostID: uid, Size: 1}}
+		// For the mounts of the jail, which drops it.
+		a.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN}
+		a.GidMappings = []syscall.SysProcIDMap{{ContainerID: gid, HostID: gid, Size: 1}}
+	}
+	return a
+}
+
+// mayUnshare tells whether this process has CAP_SYS_ADMIN.
+func mayUnshare() bool {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var caps [2]unix.CapUserData
+	return unix.Capget(&hdr, &caps[0]) == nil && caps[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
+}
+
+// startError says what to do about namespaces that the host refuses.
+func startError(err error) error {
+	err = fmt.Errorf("start VM process: %w", err)
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EINVAL) {
+		err = fmt.Errorf("%w: its jail needs new namespaces: run as root with CAP_SYS_ADMIN, or allow user namespaces (user.max_user_namespaces, kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns)", err)
+	}
+	return err
+}

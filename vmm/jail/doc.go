@@ -1,0 +1,56 @@
+// Package jail confines the VM process.
+//
+// # Threat model
+//
+// The guest is hostile from its first instruction, its kernel included, and so
+// is every reply of its agent. KVM, or in software QEMU, is the first wall. The
+// VM process behind it is assumed to fall one day; what runs in it then has what
+// the guest had anyway, and no more: the guest's memory, its exports, its disks
+// and its network devices, each an open descriptor that the owner handed over.
+// Trusted are the host's kernel, the runtime command or the shim that owns the
+// machine, and containerd.
+//
+// # Walls
+//
+// The owner starts the process in new mount, pid, ipc and uts namespaces, and an
+// empty network namespace ([control.Namespaces]). A caller without the rights for
+// that gets a user namespace, too, in which only its own id exists. The process
+// then
+//
+//   - refuses to run when it was handed a descriptor that the configuration does
+//     not name ([Inherited], [Prepare]),
+//   - covers /proc by one of its own pid namespace, without anything but
+//     processes ([Prepare]), through which the file server opens inodes again,
+//   - and, before the guest's first instruction, changes to a root that is empty
+//     and read-only, keeps only the capabilities that package jail gives a reason
+//     for, and only the system calls that it lists, with the arguments that it
+//     lists; any other kills it ([Enter]). It cannot get any of it back: it has
+//     no_new_privs, and the filter is on every thread.
+//
+// QEMU, a child on the software machine, runs in the same namespaces and the
+// same root as another user, nobody, without capabilities, with no_new_privs and
+// its own filter (-sandbox): it starts no program.
+//
+// There is no switch that turns the jail off. Where a wall cannot be built the
+// machine does not start, and the error says which one.
+//
+// # What is left
+//
+//   - The process runs as its owner's user, root as a rule: the file server makes
+//     files of every user the guest has, which takes CAP_CHOWN, CAP_DAC_OVERRIDE
+//     and the like, and these are worth as much to another user. It can't reach
+//     files outside of the exports with them: CAP_DAC_READ_SEARCH, which opens any
+//     inode of a file system by its handle, is not among them.
+//   - A volume that follows the host's mounts (rshared, rslave) is handed over as
+//     the host's own directory, not as a copy of its mount. Who has the process
+//     can walk up from it.
+//   - With containerd the VM process is the container's process to the rest of the
+//     host, and stands in its network namespace. The filter lets it make no socket
+//     there.
+//   - Each inode that the guest knows keeps a descriptor, as many as the guest's own
+//     memory has room for: without handles the file server can't find it again.
+//     They count as memory in the machine's cgroup.
+//   - Landlock is not used: its rules for files are fixed once and name directories,
+//     while volumes come and go with a pod's containers, and what it says of
+//     programs and sockets the filter says already.
+package jail

@@ -2,6 +2,7 @@ package net
 
 import (
 	"fmt"
+	"io"
 
 	"golang.org/x/sys/unix"
 
@@ -107,6 +108,9 @@ func (r *receiver) readFrames() error {
 				r.queue.Notify()
 				frames, err = 0, nil
 				return false
+			}
+			if err == nil && n == 0 {
+				err = io.EOF // no frame is empty: the other end is gone
 			}
 			if err != nil {
 				return true

@@ -11,7 +11,6 @@ import (
 	"github.com/microvm/microvm/vmm/bus"
 	"github.com/microvm/microvm/vmm/guestmem"
 	"github.com/microvm/microvm/vmm/kvm"
-	"github.com/microvm/microvm/vmm/virtio"
 	"github.com/microvm/microvm/vmm/virtio/mmio"
 	"github.com/microvm/microvm/vmm/x86"
 )
@@ -34,7 +33,6 @@ type VM struct {
 	ports      *bus.Bus
 	registers  *bus.Bus
 	transports []*mmio.Transport
-	unread     *virtio.EventFD // rung by acknowledgements
 	cpus       []*kvm.VCPU
 
 	once  sync.Once
@@ -85,9 +83,6 @@ func (v *VM) Close() error {
 	}
 	if v.vm != nil {
 		errs = append(errs, v.vm.Close())
-	}
-	if v.unread != nil {
-		errs = append(errs, v.unread.Close())
 	}
 	if v.mem != nil {
 		errs = append(errs, v.mem.Close())

@@ -61,6 +61,7 @@ func (e *Engine) build(c *container, spec *specs.Spec, layers []*api.Mount, stdi
 	if err := errors.Join(c.useDisks(spec), sizeSharedMemory(spec)); err != nil {
 		return err
 	}
+	findExports(spec)
 	keepNames(spec)
 	adopt := e.joinNetwork(spec)
 	config, err := newConfig(c.id, c.bundle, spec)

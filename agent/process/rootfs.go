@@ -54,6 +54,21 @@ func (e *Engine) mountRoot(c *container, spec *specs.Spec, layers []*api.Mount) 
 	return nil
 }
 
+// findExports looks at the exports that are bound. The kernel mounts an export in
+// the namespace of who looks first, and has files of its own for each mount: to be
+// told of changes on the host, a container has to have those of the agent.
+func findExports(spec *specs.Spec) {
+	for i := range spec.Mounts {
+		source := spec.Mounts[i].Source
+		if !strings.HasPrefix(source, api.ExportsDir+"/") {
+			continue
+		}
+		if fd, err := unix.Open(source, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err == nil {
+			unix.Close(fd)
+		}
+	}
+}
+
 func (r *rootfs) mkdir(path string) error {
 	if err := os.MkdirAll(path, 0o711); err != nil {
 		return fmt.Errorf("make mount point: %w", err)

@@ -9,19 +9,26 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/containerd/ttrpc"
+	"github.com/sirupsen/logrus"
 
 	"github.com/microvm/microvm/agent/api"
 	"github.com/microvm/microvm/agent/guest"
 	"github.com/microvm/microvm/agent/network"
 	"github.com/microvm/microvm/agent/process"
 	_ "github.com/microvm/microvm/agent/process/reexec"
+	"github.com/microvm/microvm/agent/watch"
 )
 
 // version is set by the build.
 var version = "unknown"
+
+// The main goroutine keeps the main thread, PID 1 itself, whose requests have no
+// effect on the share: see package rootfs/changes.
+func init() { runtime.LockOSThread() }
 
 func main() {
 	started := guest.Boottime()
@@ -65,7 +72,19 @@ func run(started time.Duration) error {
 	}
 	api.RegisterTaskService(server, tasks)
 	api.RegisterMachineService(server, &guest.Machine{Timeline: timeline, List: tasks.List, SetNetwork: nics.Set, Kills: tasks.Kills, Log: warnings})
-	return serve(server, streams, nics, timeline)
+	go func() { guest.Fatal(serve(server, streams, nics, timeline)) }()
+	logrus.WithError(relay()).Warn("processes that watch files are not told of changes on the host any more")
+	select {}
+}
+
+// relay tells processes that watch files of changes on the host until that is
+// impossible.
+func relay() error {
+	r, err := watch.New(api.ExportsDir)
+	if err != nil {
+		return err
+	}
+	return r.Run()
 }
 
 // serve answers on all ports and on the connection that tells the host that the

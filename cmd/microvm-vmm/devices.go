@@ -21,6 +21,9 @@ import (
 // fsTag is the name that the guest mounts the exports by.
 const fsTag = "exports"
 
+// agentThread is the guest's PID 1, the agent's main thread.
+const agentThread = 1
+
 // devices are the machine's, and what is behind them.
 type devices struct {
 	files    *export.Server
@@ -46,7 +49,7 @@ func newDevices(c *control.Config, ring *vmm.Console, log *logrus.Entry) (*devic
 
 func (d *devices) openExports(c *control.Config, log *logrus.Entry) (err error) {
 	files := log.WithField("device", "fs")
-	if d.files, err = export.NewServer(export.Options{Submounts: true, Logf: files.Warnf}); err != nil {
+	if d.files, err = export.NewServer(export.Options{Agent: agentThread, Submounts: true, Logf: files.Warnf}); err != nil {
 		return err
 	}
 	if d.fs, err = fs.New(d.files, fs.Options{Tag: fsTag}); err != nil {

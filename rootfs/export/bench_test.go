@@ -58,3 +58,30 @@ func BenchmarkWrite(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkWatched has the guest change what it watches itself.
+func BenchmarkWatched(b *testing.B) {
+	for _, watched := range []bool{false, true} {
+		start := func(b *testing.B) (c *client, dir, file, fh uint64) {
+			c, dir, file, fh = benchClient(b)
+			if watched {
+				c.s.watch(dir)
+			}
+			return c, dir, file, fh
+		}
+		b.Run(fmt.Sprint("write/", watched), func(b *testing.B) {
+			c, _, file, fh := start(b)
+			benchmark(b, c, c.encode(opWrite, file, fh, uint64(0), u32(4<<10), make([]byte, 20), make([]byte, 4<<10)), 200)
+		})
+		b.Run(fmt.Sprint("create and remove/", watched), func(b *testing.B) {
+			c, dir, _, _ := start(b)
+			for b.Loop() {
+				_, made := c.call(opMkdir, dir, uint32(0o755), uint32(0), "new")
+				_, removed := c.call(opRmdir, dir, "new")
+				if made != 0 || removed != 0 {
+					b.Fatal(made, removed)
+				}
+			}
+		})
+	}
+}

@@ -17,6 +17,7 @@ type client struct {
 	s        *Server
 	unique   atomic.Uint64
 	uid, gid uint32
+	pid      uint32
 }
 
 // newClient starts a server with the given exports and initializes it.
@@ -87,6 +88,7 @@ func (c *client) encode(op uint32, node uint64, parts ...any) []byte {
 	binary.LittleEndian.PutUint64(b[16:], node)
 	binary.LittleEndian.PutUint32(b[24:], c.uid)
 	binary.LittleEndian.PutUint32(b[28:], c.gid)
+	binary.LittleEndian.PutUint32(b[32:], c.pid)
 	return b
 }
 

@@ -28,6 +28,7 @@ const mountEnv = "MICROVM_TEST_EXPORT_MOUNT"
 type mountConfig struct {
 	Mountpoint string
 	Exports    []mountExport
+	Agent      uint32
 	Locks      bool
 	Submounts  bool
 	Cached     int
@@ -97,7 +98,7 @@ func serveMount(config []byte) error {
 	if err := json.Unmarshal(config, &c); err != nil {
 		return err
 	}
-	s, err := export.NewServer(export.Options{Locks: c.Locks, Submounts: c.Submounts, CachedDescriptors: c.Cached, Logf: log.Printf})
+	s, err := export.NewServer(export.Options{Agent: c.Agent, Locks: c.Locks, Submounts: c.Submounts, CachedDescriptors: c.Cached, Logf: log.Printf})
 	if err != nil {
 		return err
 	}

@@ -114,6 +114,14 @@ func (s *Server) serve(op *operation, c *call) error {
 	if err := s.admit(op, c); err != nil {
 		return err
 	}
+	if s.opts.Agent != 0 && c.pid == s.opts.Agent {
+		if c.nodeID >= firstPhantom {
+			return s.serveElsewhere(c)
+		}
+		if op = asAgent(op, c.opcode); op.session == nil && op.node == nil {
+			return unix.EPERM
+		}
+	}
 	if op.session != nil {
 		return op.session(s, c)
 	}

@@ -26,6 +26,6 @@
 // default_permissions); the server only gives new files to the caller who made
 // them.
 //
-// Lock order: registry.mu, then nodeTable.mu or handleTable.mu, then node.mu,
+// Lock order: watchTable.next, watchTable.mu, registry.mu, then nodeTable.mu or handleTable.mu, then node.mu,
 // then descriptors.mu.
 package export

@@ -3,6 +3,7 @@ package export
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -13,6 +14,7 @@ type host struct {
 	// proc is /proc/self/fd: a name N in it leads to the inode of descriptor
 	// N, whatever has become of its path.
 	proc  int
+	pid   int // of the process
 	creds credentials
 	fds   descriptors
 }
@@ -22,7 +24,7 @@ func newHost(cached int) (*host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open /proc/self/fd: %w", err)
 	}
-	h := &host{proc: proc}
+	h := &host{proc: proc, pid: os.Getpid()}
 	unix.Umask(0)
 	if err := errors.Join(h.creds.read(), h.fds.init(cached)); err != nil {
 		unix.Close(proc)

@@ -169,6 +169,17 @@ func (t *nodeTable) hit(key nodeKey) *node {
 	return n
 }
 
+// again counts a lookup of n, unless it has left the table.
+func (t *nodeTable) again(n *node) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if t.byID[n.id] != n {
+		return false
+	}
+	n.lookups.Add(1)
+	return true
+}
+
 // forget takes count lookups off the node with the given id. A guest that
 // forgets more than it was told of has forgotten the node.
 func (t *nodeTable) forget(id, count uint64) *node {

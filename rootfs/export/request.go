@@ -22,8 +22,12 @@ type Request struct {
 // is served, so that it must not hold up the others. It is a hint: the guest
 // may change the request before Handle reads it.
 func (r *Request) Waits() bool {
-	var p [8]byte
-	return gather(p[:], r.Readable, 0) == len(p) && binary.LittleEndian.Uint32(p[4:]) == opSetlkw
+	var p [24]byte
+	if gather(p[:], r.Readable, 0) < len(p) {
+		return false
+	}
+	opcode, node := binary.LittleEndian.Uint32(p[4:]), binary.LittleEndian.Uint64(p[16:])
+	return opcode == opSetlkw || opcode == opIoctl && node == rootID
 }
 
 // header is struct fuse_in_header.
@@ -31,6 +35,7 @@ type header struct {
 	length, opcode uint32
 	unique, nodeID uint64
 	uid, gid       uint32
+	pid            uint32 // of the thread, 0 for the kernel's own requests
 }
 
 // call is a request that is being served.
@@ -84,6 +89,7 @@ func (c *call) parse(r *Request) (ok bool, err error) {
 		nodeID: binary.LittleEndian.Uint64(c.in[16:]),
 		uid:    binary.LittleEndian.Uint32(c.in[24:]),
 		gid:    binary.LittleEndian.Uint32(c.in[28:]),
+		pid:    binary.LittleEndian.Uint32(c.in[32:]),
 	}
 	c.room = min(size(r.Writable), maxIO+4096) - outHeaderSize
 	if int(c.length) != total {

@@ -18,6 +18,10 @@ type Options struct {
 	// Submounts announces every export, and every mount inside one, as a
 	// device of its own.
 	Submounts bool
+	// Agent is the thread of the guest, as its first pid namespace numbers it,
+	// that asks for changes on the host (package rootfs/changes) and changes
+	// nothing itself: its requests have no effect. 0 means that there is none.
+	Agent uint32
 	// CachedDescriptors is how many descriptors of files that are not open
 	// the server keeps where the host's file system lets it find them again
 	// by file handle, which takes CAP_DAC_READ_SEARCH. 0 means 8192.
@@ -41,7 +45,9 @@ type Server struct {
 	handles handleTable
 	waits   waitTable
 	inodes  inodeNumbers
+	watches watchTable
 
+	phantoms  atomic.Uint64
 	malformed atomic.Uint64
 	told      atomic.Bool // of the first malformed request of the session
 }
@@ -63,6 +69,7 @@ func NewServer(opts Options) (*Server, error) {
 	s.handles.init()
 	s.waits.init()
 	s.inodes.init()
+	s.watches.init()
 	return s, nil
 }
 
@@ -124,6 +131,7 @@ func (s *Server) RemoveExport(name string) error {
 // and waits for the requests that use it.
 func (s *Server) retire(e *export) {
 	close(e.gone)
+	s.dropWatches(func(n *node) bool { return n.exp == e })
 	s.dropHandles(func(h *handle) bool { return h.node.exp == e })
 	s.dropNodes(func(n *node) bool { return n.exp == e })
 	s.host.closeMounts(e)
@@ -159,6 +167,7 @@ func (s *Server) Reset() {
 // endSession forgets what the guest has looked up and opened.
 func (s *Server) endSession() {
 	s.live.Store(false)
+	s.dropWatches(func(*node) bool { return true })
 	s.dropHandles(func(*handle) bool { return true })
 	s.dropNodes(func(n *node) bool { return !n.isRoot() })
 	s.told.Store(false)

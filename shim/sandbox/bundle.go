@@ -43,14 +43,7 @@ func podConfig(options *anypb.Any) (*PodSandboxConfig, error) {
 	if !strings.HasSuffix(options.GetTypeUrl(), configType) {
 		return c, nil
 	}
-	if err := api.Unpack(options, c); err != nil {
-		return nil, err
-	}
-	userns := c.GetLinux().GetSecurityContext().GetNamespaceOptions().GetUsernsOptions()
-	if userns != nil && userns.GetMode() != NamespaceMode_NODE {
-		return nil, errors.New("a pod in a machine of its own has no user namespace of the host: leave out hostUsers: false")
-	}
-	return c, nil
+	return c, api.Unpack(options, c)
 }
 
 // writeBundle makes dir the bundle of a sandbox, as CRI itself makes one for a pod

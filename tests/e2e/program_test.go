@@ -16,9 +16,10 @@ const programName = "e2e-program"
 
 // programs do what their arguments say.
 var programs = map[string]func(args []string) error{
-	"sums": func(args []string) error { return serveSums(args[0]) },
-	"echo": serveEcho,
-	"ask":  askEcho,
+	"sums":    func(args []string) error { return serveSums(args[0]) },
+	"echo":    serveEcho,
+	"ask":     askEcho,
+	"inotify": printEvents,
 }
 
 func runProgram(args []string) (code int) {

@@ -88,5 +88,11 @@ func conditions() (all []seccomp.NameWithConditions) {
 		allow("fcntl", equal(1, command))
 	}
 	allow("prctl", equal(0, prSetVMA))
+	// The file server is told of changes to inodes that it has open, and is in
+	// the way of none.
+	allow("fanotify_init", equal(0, unix.FAN_CLASS_NOTIF|unix.FAN_CLOEXEC|unix.FAN_NONBLOCK|unix.FAN_REPORT_FID|unix.FAN_REPORT_DFID_NAME))
+	for _, change := range []uint64{unix.FAN_MARK_ADD, unix.FAN_MARK_REMOVE} {
+		allow("fanotify_mark", equal(1, change))
+	}
 	return all
 }

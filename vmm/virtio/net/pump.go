@@ -49,7 +49,6 @@ func newPump(d *Device) (*pump, error) {
 	p.tx = sender{
 		pump: p, queue: d.active.Queue(queueTx), counts: &d.counts.tx, pace: pacer{rate: d.config.Send}, foreign: &d.counts.foreign,
 	}
-	p.rx.read, p.tx.try = p.rx.readSome, p.tx.writeSome
 	return p, nil
 }
 

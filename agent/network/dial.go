@@ -79,11 +79,16 @@ func (n *Network) dial(to netip.AddrPort) (api.Stream, error) {
 
 // current is a copy of the containers' namespace, which may be replaced.
 func (n *Network) current() (namespace, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.copyNamespace()
+}
+
+// copyNamespace is current with mu held.
+func (n *Network) copyNamespace() (namespace, error) {
 	if n.path == "" {
 		return openNamespace(thisNamespace)
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
 	fd, err := unix.FcntlInt(n.containers.f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return namespace{}, fmt.Errorf("copy network namespace: %w", err)

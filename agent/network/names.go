@@ -23,11 +23,13 @@ const (
 // nameRelay passes questions for names on to the host.
 type nameRelay struct {
 	host api.Stream
+	at   netip.AddrPort
 
-	mu       sync.Mutex // orders writers to host, too
-	last     uint32
-	waiting  map[uint32]question
-	listened []io.Closer
+	mu      sync.Mutex // orders writers to host, too
+	last    uint32
+	waiting map[uint32]question
+
+	listened []io.Closer // under the network's mu
 }
 
 type question struct {
@@ -37,14 +39,9 @@ type question struct {
 
 // relayNames serves names at an address until the host hangs up.
 func (n *Network) relayNames(host api.Stream, at netip.AddrPort) {
-	r := &nameRelay{host: host, waiting: map[uint32]question{}}
-	defer r.close()
-	udp, tcp, err := n.listenNames(at)
-	if err == nil {
-		r.listened = []io.Closer{udp, tcp}
-		go r.serveDatagrams(udp)
-		go r.serveStreams(tcp)
-	}
+	r := &nameRelay{host: host, at: at, waiting: map[uint32]question{}}
+	err := n.addRelay(r)
+	defer n.removeRelay(r)
 	if aerr := api.AnswerDial(host, err); err != nil || aerr != nil {
 		return
 	}
@@ -60,25 +57,51 @@ func (n *Network) relayNames(host api.Stream, at netip.AddrPort) {
 	}
 }
 
-func (n *Network) listenNames(at netip.AddrPort) (udp net.PacketConn, tcp net.Listener, err error) {
-	ns, err := n.current()
+// addRelay has r listen in the containers' namespace, and in one that Adopt puts
+// in its place.
+func (n *Network) addRelay(r *nameRelay) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	ns, err := n.copyNamespace()
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	defer ns.f.Close()
-	err = ns.do(func() (err error) {
-		if udp, err = net.ListenPacket("udp", at.String()); err != nil {
+	if err := r.listen(ns); err != nil {
+		return err
+	}
+	n.relays[r] = true
+	return nil
+}
+
+func (n *Network) removeRelay(r *nameRelay) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.relays, r)
+	r.close()
+}
+
+// listen has r listen in ns, and nowhere else any more.
+func (r *nameRelay) listen(ns namespace) error {
+	var udp net.PacketConn
+	var tcp net.Listener
+	err := ns.do(func() (err error) {
+		if udp, err = net.ListenPacket("udp", r.at.String()); err != nil {
 			return err
 		}
-		if tcp, err = net.Listen("tcp", at.String()); err != nil {
+		if tcp, err = net.Listen("tcp", r.at.String()); err != nil {
 			udp.Close()
 		}
 		return err
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("serve names: %w", err)
+		return fmt.Errorf("serve names: %w", err)
 	}
-	return udp, tcp, nil
+	r.close()
+	r.listened = []io.Closer{udp, tcp}
+	go r.serveDatagrams(udp)
+	go r.serveStreams(tcp)
+	return nil
 }
 
 // ask sends a question to the host, unless too many wait. answer is called with

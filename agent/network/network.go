@@ -43,12 +43,14 @@ type Network struct {
 	loopback   map[string]*netlink.Addr
 	// last is what was asked for last.
 	last *api.Network
+	// relays serve names in the containers' namespace.
+	relays map[*nameRelay]bool
 }
 
 // New makes the containers' namespace and pins it at path. A machine without
 // network devices needs none.
 func New(path string) (*Network, error) {
-	n := &Network{Names: api.ResolvConf, names: map[int]string{}, uppers: map[string]api.Upper{}}
+	n := &Network{Names: api.ResolvConf, names: map[int]string{}, uppers: map[string]api.Upper{}, relays: map[*nameRelay]bool{}}
 	found, err := nameDevices()
 	if err != nil || found == 0 {
 		return n, err
@@ -79,10 +81,14 @@ func (n *Network) Adopt(pid int) error {
 	}
 	n.containers.f.Close()
 	n.containers, n.loose, n.rules, n.neighbours, n.loopback = to, nil, nil, nil, nil
-	if n.last == nil {
-		return nil
+	var all []error
+	for r := range n.relays {
+		all = append(all, r.listen(n.containers))
 	}
-	return n.containers.do(func() error { return n.apply(n.last) })
+	if n.last != nil {
+		all = append(all, n.containers.do(func() error { return n.apply(n.last) }))
+	}
+	return errors.Join(all...)
 }
 
 // Set answers the machine service's call Network. Its errors are status errors.

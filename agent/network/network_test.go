@@ -339,27 +339,24 @@ func TestNames(t *testing.T) {
 				m.Write(c)
 			}
 		}()
-		for _, a := range []struct{ protocol, question, answer string }{
-			{"udp", "who", "false who"}, {"tcp", "\x00\x03who", "\x00\x08true who"},
-		} {
-			var got string
-			err := n.containers.do(func() error {
-				q, err := net.Dial(a.protocol, at.String())
-				if err != nil {
-					return err
-				}
-				defer q.Close()
-				q.SetDeadline(time.Now().Add(10 * time.Second))
-				io.WriteString(q, a.question)
-				p := make([]byte, len(a.answer))
-				_, err = io.ReadFull(q, p)
-				got = string(p)
-				return err
-			})
-			if err != nil || got != a.answer {
-				t.Errorf("%s: %q, %v", a.protocol, got, err)
-			}
+		askNames(t, n, at)
+		other := exec.Command("sh", "-c", "ip link set lo up; echo; exec sleep 1000")
+		other.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
+		ready, err := other.StdoutPipe()
+		if err == nil {
+			err = other.Start()
 		}
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer other.Wait()
+		defer other.Process.Kill()
+		ready.Read(make([]byte, 1))
+		if err := n.Adopt(other.Process.Pid); err != nil {
+			t.Error(err)
+		}
+		askNames(t, n, at)
 		c.Close()
 		for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
 			err := n.containers.do(func() error {
@@ -378,4 +375,30 @@ func TestNames(t *testing.T) {
 			}
 		}
 	})
+}
+
+// askNames asks over both protocols.
+func askNames(t *testing.T, n *Network, at netip.AddrPort) {
+	t.Helper()
+	for _, a := range []struct{ protocol, question, answer string }{
+		{"udp", "who", "false who"}, {"tcp", "\x00\x03who", "\x00\x08true who"},
+	} {
+		var got string
+		err := n.containers.do(func() error {
+			q, err := net.Dial(a.protocol, at.String())
+			if err != nil {
+				return err
+			}
+			defer q.Close()
+			q.SetDeadline(time.Now().Add(10 * time.Second))
+			io.WriteString(q, a.question)
+			p := make([]byte, len(a.answer))
+			_, err = io.ReadFull(q, p)
+			got = string(p)
+			return err
+		})
+		if err != nil || got != a.answer {
+			t.Errorf("%s: %q, %v", a.protocol, got, err)
+		}
+	}
 }

@@ -101,13 +101,13 @@ bench: build lab-binaries ## measure against QEMU, side by side, on real KVM
 	@mkdir -p tests/out
 	@$(BIN)/lab run -out tests/out -- sh -c 'modprobe vhost_vsock && exec $(BIN)/bench -bin $(CURDIR)/$(BIN) -json $$LAB_OUT/bench.json' 
 
-FUZZTIME ?= 1m
+TIME ?= 1m
 .PHONY: fuzz
-fuzz: ## run every fuzz target for FUZZTIME (default 1m)
+fuzz: ## run every fuzz target for TIME (default 1m)
 	@for pkg in $$($(GO) list ./...); do \
 		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
 			echo "== $$pkg $$target"; \
-			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(TIME) -fuzzminimizetime 10x $$pkg; \
 		done; \
 	done
 

@@ -4,9 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/containerd/ttrpc"
 )
@@ -24,12 +22,27 @@ type Client struct {
 // nil, is called once when the connection has ended, whoever ended it; calls
 // in flight then fail with ttrpc.ErrClosed.
 func NewClient(conn net.Conn, onClose func()) *Client {
-	var opts []ttrpc.ClientOpts
+	opts := []ttrpc.ClientOpts{ttrpc.WithUnaryClientInterceptor(cleanErrors)}
 	if onClose != nil {
 		opts = append(opts, ttrpc.WithOnClose(onClose))
 	}
-	rpc := ttrpc.NewClient(conn, opts...)
+	rpc := ttrpc.NewClient(newGuard(conn), opts...)
 	return &Client{Task: NewTaskClient(rpc), Machine: NewMachineClient(rpc), rpc: rpc}
+}
+
+// mostError is how long the message of an error may be, in bytes.
+const mostError = 4096
+
+// mostVersion is how much is shown of a version that is not ours, in bytes.
+const mostVersion = 32
+
+// cleanErrors makes the message of an error one that can be shown.
+func cleanErrors(ctx context.Context, req *ttrpc.Request, resp *ttrpc.Response, _ *ttrpc.UnaryClientInfo, call ttrpc.Invoker) error {
+	err := call(ctx, req, resp)
+	if resp.Status != nil {
+		resp.Status.Message = Printable(resp.Status.Message, mostError)
+	}
+	return err
 }
 
 // Hello waits until the agent is ready and gives it seed, hostname and settings
@@ -38,6 +51,9 @@ func (c *Client) Hello(ctx context.Context, hostname string, seed []byte, sysctl
 	resp, err := c.Machine.Hello(ctx, &HelloRequest{Version: Version, Hostname: hostname, Entropy: seed, Sysctls: sysctls})
 	if err != nil {
 		return nil, fmt.Errorf("greet agent: %w", err)
+	}
+	if v := resp.GetVersion(); v != Version {
+		return nil, fmt.Errorf("greet agent: it speaks version %q, want %q", Printable(v, mostVersion), Version)
 	}
 	return resp, nil
 }
@@ -68,16 +84,9 @@ func (c *Client) Warnings(ctx context.Context) []string {
 	lines := resp.GetLines()
 	lines = lines[:min(len(lines), mostWarnings)]
 	for i, line := range lines {
-		lines[i] = strings.Map(printable, line[:min(len(line), mostWarning)])
+		lines[i] = Printable(line, mostWarning)
 	}
 	return lines
-}
-
-func printable(r rune) rune {
-	if unicode.IsPrint(r) {
-		return r
-	}
-	return '?'
 }
 
 // RPC is the connection itself, for services that this package doesn't know,

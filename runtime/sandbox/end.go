@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/microvm/microvm/agent/api"
 	"github.com/microvm/microvm/vmm/control"
 )
 
@@ -51,12 +52,18 @@ func (e End) Is(target error) bool { return target == ErrMachine }
 func (e End) Unwrap() error { return e.Err }
 
 // consoleLines is how much of the console is shown.
-const consoleLines = 12
+const (
+	consoleLines = 12
+	consoleLine  = 512 // bytes
+)
 
 func (e End) console() string {
 	lines := strings.Split(strings.TrimSpace(strings.ReplaceAll(e.Console, "\r", "")), "\n")
 	if len(lines) > consoleLines {
 		lines = lines[len(lines)-consoleLines:]
+	}
+	for i, line := range lines {
+		lines[i] = api.Printable(line, consoleLine)
 	}
 	if len(lines) == 1 && lines[0] == "" {
 		return ""

@@ -6,15 +6,25 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/sirupsen/logrus"
+
+	"github.com/microvm/microvm/agent/api"
 )
 
 // processLog reads what the VM process logs: JSON lines, or plain text when it
 // dies. Errors go to the log as such, all else only to those who debug: the
 // log may be the container's own stderr.
+//
+// Neither is believed more than the guest: there are not many records, and nothing
+// in them that a terminal acts on.
 type processLog struct {
 	log *logrus.Entry
+
+	// Of the reader only: how many more records the second that ends then may have.
+	left int
+	ends time.Time
 
 	mu   sync.Mutex
 	tail []string // last lines of plain text
@@ -22,6 +32,25 @@ type processLog struct {
 
 // tailLines is how much of a dying process's words is kept.
 const tailLines = 20
+
+// Bounds of what the log takes.
+const (
+	perSecond = 50   // records
+	mostText  = 4096 // bytes of each field
+)
+
+// allow counts a record, and tells whether it may be logged. The first too many in
+// a second says so.
+func (p *processLog) allow(now time.Time) bool {
+	if !now.Before(p.ends) {
+		p.left, p.ends = perSecond, now.Add(time.Second)
+	}
+	p.left--
+	if p.left == -1 {
+		p.log.Error("the VM process logs too much; the rest of this second is dropped")
+	}
+	return p.left >= 0
+}
 
 // read runs until r's end.
 func (p *processLog) read(r io.Reader) {
@@ -33,6 +62,9 @@ func (p *processLog) read(r io.Reader) {
 }
 
 func (p *processLog) line(text string) {
+	if !p.allow(time.Now()) {
+		return
+	}
 	var fields logrus.Fields
 	if json.Unmarshal([]byte(text), &fields) != nil {
 		p.plain(text)
@@ -47,10 +79,16 @@ func (p *processLog) line(text string) {
 	if level < logrus.ErrorLevel {
 		level = logrus.ErrorLevel // fatal is the VM process's end, not this one's
 	}
-	p.log.WithFields(fields).Log(level, msg)
+	for key, value := range fields {
+		if text, ok := value.(string); ok {
+			fields[key] = api.Printable(text, mostText)
+		}
+	}
+	p.log.WithFields(fields).Log(level, api.Printable(msg, mostText))
 }
 
 func (p *processLog) plain(text string) {
+	text = api.Printable(text, mostText)
 	p.log.WithField("component", "vmm").Debug(text)
 	p.mu.Lock()
 	defer p.mu.Unlock()

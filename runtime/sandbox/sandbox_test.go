@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
@@ -150,6 +152,23 @@ func TestProcessLog(t *testing.T) {
 	}
 }
 
+// TestLogFlood has a VM process that has fallen log without end.
+func TestLogFlood(t *testing.T) {
+	var out bytes.Buffer
+	log := logrus.New()
+	log.SetOutput(&out)
+	p := processLog{log: logrus.NewEntry(log)}
+	line := `{"level":"error","msg":"\u001b[2J` + strings.Repeat("x", 100<<10) + `","device":"\u0007"}`
+	p.read(strings.NewReader(strings.Repeat(line+"\n", 20*perSecond)))
+	// The reader may need more than the second that it begins in.
+	if n := strings.Count(out.String(), "msg="); n < perSecond || n >= 20*perSecond || !strings.Contains(out.String(), "logs too much") {
+		t.Errorf("%d records", n)
+	}
+	if out.Len() > 20*perSecond*2*mostText || strings.ContainsAny(out.String(), "\x1b\a") || strings.Contains(out.String(), `\x1b`) {
+		t.Errorf("%d bytes, %.200q", out.Len(), out.String())
+	}
+}
+
 func TestLaunchFailures(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {
@@ -202,6 +221,10 @@ func TestWordsOfAnEnd(t *testing.T) {
 	e := End{Reason: control.ReasonReset, Err: io.EOF, Console: strings.Repeat("old\n", 50) + "last\n"}
 	if !errors.Is(e, io.EOF) || !errors.Is(e, ErrMachine) || strings.Count(e.Error(), "old") != consoleLines-1 || !strings.HasSuffix(e.Error(), "last") {
 		t.Error(e)
+	}
+	e.Console = "\x1b]0;evil\a\x1b[2Jcleared\u202e\xff" + strings.Repeat("x", 10<<10)
+	if text := e.Error(); strings.ContainsAny(text, "\x1b\a\u202e") || !utf8.ValidString(text) || !strings.Contains(text, "cleared?") || len(text) > 1<<10 {
+		t.Errorf("%q", text)
 	}
 	if text := (End{Reason: control.ReasonPowerOff}).Error(); strings.Contains(text, "words") {
 		t.Error(text)

@@ -16,5 +16,8 @@
 //	resetLog          <- pipe --------  -D
 //	Kernel, Initramfs -> descriptor ->  /proc/self/fd/N
 //
+// It builds the machine and waits (-S): when it has opened all that it needs, its
+// root can be taken away, and the guest be started. It runs as nobody where it can.
+//
 // QEMU dies with the thread that started it, and so with this process.
 package qemu

@@ -73,6 +73,8 @@ func TestKernelOnSoftwareMachine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	m.Settle()
+	m.Resume()
 	defer func() {
 		timer := time.AfterFunc(10*time.Second, m.Stop)
 		defer timer.Stop()

@@ -83,6 +83,7 @@ func (d *Driver) Activated() *virtio.Queue {
 		if err != nil {
 			d.t.Fatal(err)
 		}
+		d.t.Cleanup(func() { fd.Close() })
 		*e = fd
 	}
 	d.kick.Restart()

@@ -26,10 +26,12 @@ const (
 type Config struct {
 	// KVM makes the guest; it stays the caller's and may be closed after New.
 	KVM *kvm.System
-	// CPUs is the number of processors.
-	CPUs int
-	// Memory is the guest's memory in bytes, a multiple of 1 MiB.
-	Memory uint64
+	// CPUs is the number of processors at the start, MaxCPUs the number that
+	// the guest may start later; 0 is no more.
+	CPUs, MaxCPUs int
+	// Memory is the guest's memory at the start, MaxMemory what it finds when
+	// it looks for more; 0 is no more. Both are in bytes, multiples of 1 MiB.
+	Memory, MaxMemory uint64
 	// Kernel is an uncompressed vmlinux, Initramfs a cpio archive or nil.
 	Kernel, Initramfs *os.File
 	// Cmdline is appended to the kernel command line.
@@ -46,13 +48,15 @@ type Config struct {
 	Log *logrus.Entry
 }
 
+// validate also fills in the maxima.
 func (c *Config) validate() error {
+	c.MaxCPUs, c.MaxMemory = max(c.CPUs, c.MaxCPUs), max(c.Memory, c.MaxMemory)
 	switch {
 	case c.KVM == nil || c.Kernel == nil || c.Console == nil:
 		return fmt.Errorf("%w: KVM, Kernel and Console are needed", ErrConfig)
-	case c.CPUs < 1 || c.CPUs > min(c.KVM.MaxVCPUs(), x86.MaxCPUs):
-		return fmt.Errorf("%w: %d CPUs, want 1 to %d", ErrConfig, c.CPUs, min(c.KVM.MaxVCPUs(), x86.MaxCPUs))
-	case c.Memory < MinMemory || c.Memory%memoryAlign != 0:
+	case c.CPUs < 1 || c.MaxCPUs > min(c.KVM.MaxVCPUs(), x86.MaxCPUs):
+		return fmt.Errorf("%w: %d CPUs, want 1 to %d", ErrConfig, c.MaxCPUs, min(c.KVM.MaxVCPUs(), x86.MaxCPUs))
+	case c.Memory < MinMemory || c.Memory%memoryAlign != 0 || c.MaxMemory%memoryAlign != 0:
 		return fmt.Errorf("%w: memory of %d bytes, want a multiple of 1 MiB from %d MiB", ErrConfig, c.Memory, MinMemory>>20)
 	case len(c.Devices) > x86.MaxVirtioDevices:
 		return fmt.Errorf("%w: %d devices, want at most %d", ErrConfig, len(c.Devices), x86.MaxVirtioDevices)
@@ -75,6 +79,7 @@ func (c *Config) cmdline() string {
 		b.WriteString("quiet loglevel=4 ")
 	}
 	b.WriteString(baseCmdline)
+	b.WriteString(x86.GrowthParameters(c.CPUs, c.MaxCPUs, x86.Spare(c.Memory, c.MaxMemory)))
 	for i := range c.Devices {
 		addr, irq := x86.VirtioSlot(i)
 		fmt.Fprintf(&b, " virtio_mmio.device=4K@%#x:%d", addr, irq)

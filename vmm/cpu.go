@@ -19,10 +19,10 @@ func (v *VM) createCPUs(c *Config) error {
 	}
 	cpuid := x86.CPUID{
 		Supported:   supported,
-		Cores:       c.CPUs,
+		Cores:       c.MaxCPUs,
 		TSCDeadline: c.KVM.Check(kvm.CapTSCDeadlineTimer) != 0,
 	}
-	for id := range c.CPUs {
+	for id := range c.MaxCPUs {
 		cpu, err := v.vm.CreateVCPU(id)
 		if err != nil {
 			return err

@@ -95,7 +95,7 @@ func (v *VM) Close() error {
 // run side by side: they have only the memory in common.
 func (v *VM) assemble(c *Config) error {
 	ram := x86.RAM(c.Memory)
-	if err := v.createMemory(ram); err != nil {
+	if err := v.createMemory(x86.RAM(c.MaxMemory)); err != nil {
 		return fmt.Errorf("%w: %w", ErrMemory, err)
 	}
 	var entry x86.Entry
@@ -178,7 +178,7 @@ func (v *VM) load(c *Config, ram []guestmem.Range) (x86.Entry, error) {
 	if err != nil {
 		return x86.Entry{}, err
 	}
-	if err := x86.WriteMPTable(v.mem, c.CPUs); err != nil {
+	if err := x86.WriteMPTable(v.mem, c.MaxCPUs); err != nil {
 		return x86.Entry{}, err
 	}
 	return entry, x86.WriteEntryTables(v.mem, entry)

@@ -685,6 +685,97 @@ func (x *OutOfMemoryResponse) GetKills() uint64 {
 	return 0
 }
 
+type GrowRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many processors there are to be.
+	Cpus uint32 `protobuf:"varint,1,opt,name=cpus,proto3" json:"cpus,omitempty"`
+	// How many bytes of memory there are to be beyond those of the start. They
+	// come in blocks of 128 MiB.
+	Memory        uint64 `protobuf:"varint,2,opt,name=memory,proto3" json:"memory,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GrowRequest) Reset() {
+	*x = GrowRequest{}
+	mi := &file_machine_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrowRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrowRequest) ProtoMessage() {}
+
+func (x *GrowRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_machine_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrowRequest.ProtoReflect.Descriptor instead.
+func (*GrowRequest) Descriptor() ([]byte, []int) {
+	return file_machine_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *GrowRequest) GetCpus() uint32 {
+	if x != nil {
+		return x.Cpus
+	}
+	return 0
+}
+
+func (x *GrowRequest) GetMemory() uint64 {
+	if x != nil {
+		return x.Memory
+	}
+	return 0
+}
+
+type GrowResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GrowResponse) Reset() {
+	*x = GrowResponse{}
+	mi := &file_machine_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrowResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrowResponse) ProtoMessage() {}
+
+func (x *GrowResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_machine_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrowResponse.ProtoReflect.Descriptor instead.
+func (*GrowResponse) Descriptor() ([]byte, []int) {
+	return file_machine_proto_rawDescGZIP(), []int{13}
+}
+
 type ShutdownRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -693,7 +784,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_machine_proto_msgTypes[12]
+	mi := &file_machine_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -705,7 +796,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_machine_proto_msgTypes[12]
+	mi := &file_machine_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -718,7 +809,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_machine_proto_rawDescGZIP(), []int{12}
+	return file_machine_proto_rawDescGZIP(), []int{14}
 }
 
 type ShutdownResponse struct {
@@ -729,7 +820,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_machine_proto_msgTypes[13]
+	mi := &file_machine_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -741,7 +832,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_machine_proto_msgTypes[13]
+	mi := &file_machine_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -754,7 +845,7 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_machine_proto_rawDescGZIP(), []int{13}
+	return file_machine_proto_rawDescGZIP(), []int{15}
 }
 
 // ContainerOptions goes into CreateTaskRequest.options.
@@ -768,7 +859,7 @@ type ContainerOptions struct {
 
 func (x *ContainerOptions) Reset() {
 	*x = ContainerOptions{}
-	mi := &file_machine_proto_msgTypes[14]
+	mi := &file_machine_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -780,7 +871,7 @@ func (x *ContainerOptions) String() string {
 func (*ContainerOptions) ProtoMessage() {}
 
 func (x *ContainerOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_machine_proto_msgTypes[14]
+	mi := &file_machine_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -793,7 +884,7 @@ func (x *ContainerOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContainerOptions.ProtoReflect.Descriptor instead.
 func (*ContainerOptions) Descriptor() ([]byte, []int) {
-	return file_machine_proto_rawDescGZIP(), []int{14}
+	return file_machine_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ContainerOptions) GetSpec() []byte {
@@ -849,17 +940,22 @@ const file_machine_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05known\x18\x02 \x01(\x04R\x05known\"+\n" +
 	"\x13OutOfMemoryResponse\x12\x14\n" +
-	"\x05kills\x18\x01 \x01(\x04R\x05kills\"\x11\n" +
+	"\x05kills\x18\x01 \x01(\x04R\x05kills\"9\n" +
+	"\vGrowRequest\x12\x12\n" +
+	"\x04cpus\x18\x01 \x01(\rR\x04cpus\x12\x16\n" +
+	"\x06memory\x18\x02 \x01(\x04R\x06memory\"\x0e\n" +
+	"\fGrowResponse\"\x11\n" +
 	"\x0fShutdownRequest\"\x12\n" +
 	"\x10ShutdownResponse\"&\n" +
 	"\x10ContainerOptions\x12\x12\n" +
-	"\x04spec\x18\x01 \x01(\fR\x04spec2\xfb\x03\n" +
+	"\x04spec\x18\x01 \x01(\fR\x04spec2\xc2\x04\n" +
 	"\aMachine\x12H\n" +
 	"\x05Hello\x12\x1e.microvm.agent.v1.HelloRequest\x1a\x1f.microvm.agent.v1.HelloResponse\x12T\n" +
 	"\tProcesses\x12\".microvm.agent.v1.ProcessesRequest\x1a#.microvm.agent.v1.ProcessesResponse\x12N\n" +
 	"\aNetwork\x12 .microvm.agent.v1.NetworkRequest\x1a!.microvm.agent.v1.NetworkResponse\x12Q\n" +
 	"\bWarnings\x12!.microvm.agent.v1.WarningsRequest\x1a\".microvm.agent.v1.WarningsResponse\x12Z\n" +
-	"\vOutOfMemory\x12$.microvm.agent.v1.OutOfMemoryRequest\x1a%.microvm.agent.v1.OutOfMemoryResponse\x12Q\n" +
+	"\vOutOfMemory\x12$.microvm.agent.v1.OutOfMemoryRequest\x1a%.microvm.agent.v1.OutOfMemoryResponse\x12E\n" +
+	"\x04Grow\x12\x1d.microvm.agent.v1.GrowRequest\x1a\x1e.microvm.agent.v1.GrowResponse\x12Q\n" +
 	"\bShutdown\x12!.microvm.agent.v1.ShutdownRequest\x1a\".microvm.agent.v1.ShutdownResponseB&Z$github.com/microvm/microvm/agent/apib\x06proto3"
 
 var (
@@ -874,7 +970,7 @@ func file_machine_proto_rawDescGZIP() []byte {
 	return file_machine_proto_rawDescData
 }
 
-var file_machine_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_machine_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_machine_proto_goTypes = []any{
 	(*HelloRequest)(nil),        // 0: microvm.agent.v1.HelloRequest
 	(*HelloResponse)(nil),       // 1: microvm.agent.v1.HelloResponse
@@ -888,13 +984,15 @@ var file_machine_proto_goTypes = []any{
 	(*WarningsResponse)(nil),    // 9: microvm.agent.v1.WarningsResponse
 	(*OutOfMemoryRequest)(nil),  // 10: microvm.agent.v1.OutOfMemoryRequest
 	(*OutOfMemoryResponse)(nil), // 11: microvm.agent.v1.OutOfMemoryResponse
-	(*ShutdownRequest)(nil),     // 12: microvm.agent.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),    // 13: microvm.agent.v1.ShutdownResponse
-	(*ContainerOptions)(nil),    // 14: microvm.agent.v1.ContainerOptions
-	nil,                         // 15: microvm.agent.v1.HelloRequest.SysctlsEntry
+	(*GrowRequest)(nil),         // 12: microvm.agent.v1.GrowRequest
+	(*GrowResponse)(nil),        // 13: microvm.agent.v1.GrowResponse
+	(*ShutdownRequest)(nil),     // 14: microvm.agent.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),    // 15: microvm.agent.v1.ShutdownResponse
+	(*ContainerOptions)(nil),    // 16: microvm.agent.v1.ContainerOptions
+	nil,                         // 17: microvm.agent.v1.HelloRequest.SysctlsEntry
 }
 var file_machine_proto_depIdxs = []int32{
-	15, // 0: microvm.agent.v1.HelloRequest.sysctls:type_name -> microvm.agent.v1.HelloRequest.SysctlsEntry
+	17, // 0: microvm.agent.v1.HelloRequest.sysctls:type_name -> microvm.agent.v1.HelloRequest.SysctlsEntry
 	2,  // 1: microvm.agent.v1.HelloResponse.stages:type_name -> microvm.agent.v1.Stage
 	5,  // 2: microvm.agent.v1.ProcessesResponse.processes:type_name -> microvm.agent.v1.Process
 	0,  // 3: microvm.agent.v1.Machine.Hello:input_type -> microvm.agent.v1.HelloRequest
@@ -902,15 +1000,17 @@ var file_machine_proto_depIdxs = []int32{
 	6,  // 5: microvm.agent.v1.Machine.Network:input_type -> microvm.agent.v1.NetworkRequest
 	8,  // 6: microvm.agent.v1.Machine.Warnings:input_type -> microvm.agent.v1.WarningsRequest
 	10, // 7: microvm.agent.v1.Machine.OutOfMemory:input_type -> microvm.agent.v1.OutOfMemoryRequest
-	12, // 8: microvm.agent.v1.Machine.Shutdown:input_type -> microvm.agent.v1.ShutdownRequest
-	1,  // 9: microvm.agent.v1.Machine.Hello:output_type -> microvm.agent.v1.HelloResponse
-	4,  // 10: microvm.agent.v1.Machine.Processes:output_type -> microvm.agent.v1.ProcessesResponse
-	7,  // 11: microvm.agent.v1.Machine.Network:output_type -> microvm.agent.v1.NetworkResponse
-	9,  // 12: microvm.agent.v1.Machine.Warnings:output_type -> microvm.agent.v1.WarningsResponse
-	11, // 13: microvm.agent.v1.Machine.OutOfMemory:output_type -> microvm.agent.v1.OutOfMemoryResponse
-	13, // 14: microvm.agent.v1.Machine.Shutdown:output_type -> microvm.agent.v1.ShutdownResponse
-	9,  // [9:15] is the sub-list for method output_type
-	3,  // [3:9] is the sub-list for method input_type
+	12, // 8: microvm.agent.v1.Machine.Grow:input_type -> microvm.agent.v1.GrowRequest
+	14, // 9: microvm.agent.v1.Machine.Shutdown:input_type -> microvm.agent.v1.ShutdownRequest
+	1,  // 10: microvm.agent.v1.Machine.Hello:output_type -> microvm.agent.v1.HelloResponse
+	4,  // 11: microvm.agent.v1.Machine.Processes:output_type -> microvm.agent.v1.ProcessesResponse
+	7,  // 12: microvm.agent.v1.Machine.Network:output_type -> microvm.agent.v1.NetworkResponse
+	9,  // 13: microvm.agent.v1.Machine.Warnings:output_type -> microvm.agent.v1.WarningsResponse
+	11, // 14: microvm.agent.v1.Machine.OutOfMemory:output_type -> microvm.agent.v1.OutOfMemoryResponse
+	13, // 15: microvm.agent.v1.Machine.Grow:output_type -> microvm.agent.v1.GrowResponse
+	15, // 16: microvm.agent.v1.Machine.Shutdown:output_type -> microvm.agent.v1.ShutdownResponse
+	10, // [10:17] is the sub-list for method output_type
+	3,  // [3:10] is the sub-list for method input_type
 	3,  // [3:3] is the sub-list for extension type_name
 	3,  // [3:3] is the sub-list for extension extendee
 	0,  // [0:3] is the sub-list for field type_name
@@ -927,7 +1027,7 @@ func file_machine_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_machine_proto_rawDesc), len(file_machine_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -13,6 +13,7 @@ type MachineService interface {
 	Network(context.Context, *NetworkRequest) (*NetworkResponse, error)
 	Warnings(context.Context, *WarningsRequest) (*WarningsResponse, error)
 	OutOfMemory(context.Context, *OutOfMemoryRequest) (*OutOfMemoryResponse, error)
+	Grow(context.Context, *GrowRequest) (*GrowResponse, error)
 	Shutdown(context.Context, *ShutdownRequest) (*ShutdownResponse, error)
 }
 
@@ -53,6 +54,13 @@ func RegisterMachineService(srv *ttrpc.Server, svc MachineService) {
 					return nil, err
 				}
 				return svc.OutOfMemory(ctx, &req)
+			},
+			"Grow": func(ctx context.Context, unmarshal func(interface{}) error) (interface{}, error) {
+				var req GrowRequest
+				if err := unmarshal(&req); err != nil {
+					return nil, err
+				}
+				return svc.Grow(ctx, &req)
 			},
 			"Shutdown": func(ctx context.Context, unmarshal func(interface{}) error) (interface{}, error) {
 				var req ShutdownRequest
@@ -110,6 +118,14 @@ func (c *machineClient) Warnings(ctx context.Context, req *WarningsRequest) (*Wa
 func (c *machineClient) OutOfMemory(ctx context.Context, req *OutOfMemoryRequest) (*OutOfMemoryResponse, error) {
 	var resp OutOfMemoryResponse
 	if err := c.client.Call(ctx, "microvm.agent.v1.Machine", "OutOfMemory", req, &resp); err != nil {
+		return nil, err
+	}
+	return &resp, nil
+}
+
+func (c *machineClient) Grow(ctx context.Context, req *GrowRequest) (*GrowResponse, error) {
+	var resp GrowResponse
+	if err := c.client.Call(ctx, "microvm.agent.v1.Machine", "Grow", req, &resp); err != nil {
 		return nil, err
 	}
 	return &resp, nil

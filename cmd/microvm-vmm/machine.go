@@ -55,7 +55,7 @@ func newKVM(c *control.Config, d *devices, console *vmm.Console, log *logrus.Ent
 		defer initramfs.Close()
 	}
 	m, err := vmm.New(vmm.Config{
-		KVM: system, CPUs: c.CPUs, Memory: c.Memory,
+		KVM: system, CPUs: c.CPUs, MaxCPUs: c.MaxCPUs, Memory: c.Memory, MaxMemory: c.MaxMemory,
 		Kernel: kernel, Initramfs: initramfs, Cmdline: c.Cmdline, Debug: c.Debug,
 		Devices: append(d.guestDevices(), d.rng, d.console),
 		Console: console, Log: log,

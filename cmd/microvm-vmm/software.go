@@ -24,7 +24,7 @@ func newSoftware(c *control.Config, d *devices, console *vmm.Console, log *logru
 		defer initramfs.Close()
 	}
 	m, err := qemu.Start(qemu.Config{
-		Path: c.QEMU, CPUs: c.CPUs, Memory: c.Memory,
+		Path: c.QEMU, CPUs: c.CPUs, MaxCPUs: c.MaxCPUs, Memory: c.Memory, MaxMemory: c.MaxMemory,
 		Kernel: kernel, Initramfs: initramfs, Cmdline: c.Cmdline, Debug: c.Debug,
 		Devices: d.guestDevices(),
 		Console: console, Log: log,

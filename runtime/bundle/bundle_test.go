@@ -267,13 +267,13 @@ func TestSizes(t *testing.T) {
 		{nil, nil, Size{}},
 		{&specs.LinuxMemory{Limit: p(int64(-1))}, nil, Size{}},
 		{&specs.LinuxMemory{Limit: p(int64(64 << 20))}, nil, Size{Memory: 64 << 20}},
-		{nil, &specs.LinuxCPU{Quota: p(int64(150000))}, Size{CPUs: 2}},
-		{nil, &specs.LinuxCPU{Quota: p(int64(20000)), Period: p(uint64(10000))}, Size{CPUs: 2}},
-		{nil, &specs.LinuxCPU{Quota: p(int64(-1)), Cpus: "0-2,2,7"}, Size{CPUs: 4}},
-		{nil, &specs.LinuxCPU{Quota: p(int64(100000)), Cpus: "0-3"}, Size{CPUs: 1}},
+		{nil, &specs.LinuxCPU{Quota: p(int64(150000))}, Size{MilliCPUs: 1500}},
+		{nil, &specs.LinuxCPU{Quota: p(int64(20000)), Period: p(uint64(10000))}, Size{MilliCPUs: 2000}},
+		{nil, &specs.LinuxCPU{Quota: p(int64(-1)), Cpus: "0-2,2,7"}, Size{MilliCPUs: 4000}},
+		{nil, &specs.LinuxCPU{Quota: p(int64(100000)), Cpus: "0-3"}, Size{MilliCPUs: 1000}},
 		{nil, &specs.LinuxCPU{Cpus: "x,-1,5-2"}, Size{}},
 	} {
-		if got := sizeOf(&specs.LinuxResources{Memory: c.mem, CPU: c.cpu}); got != c.want {
+		if got := SizeOf(&specs.LinuxResources{Memory: c.mem, CPU: c.cpu}); got != c.want {
 			t.Errorf("%+v %+v: %+v", c.mem, c.cpu, got)
 		}
 	}

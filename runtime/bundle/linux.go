@@ -75,11 +75,27 @@ func (p *Plan) noticeRealtime(r *specs.LinuxResources) {
 type Size struct {
 	// Memory is the container's limit in bytes.
 	Memory uint64
-	// CPUs that it can keep busy.
-	CPUs int
+	// MilliCPUs is how many thousandths of CPUs it can keep busy.
+	MilliCPUs int
 }
 
-func sizeOf(r *specs.LinuxResources) Size {
+// CPUs is the number of them that it can keep busy.
+func (s Size) CPUs() int { return (s.MilliCPUs + 999) / 1000 }
+
+// With is s of a container whose resources are changed to r.
+func (s Size) With(r *specs.LinuxResources) Size {
+	changed := SizeOf(r)
+	if r.Memory != nil && r.Memory.Limit != nil {
+		s.Memory = changed.Memory
+	}
+	if changed.MilliCPUs != 0 {
+		s.MilliCPUs = changed.MilliCPUs
+	}
+	return s
+}
+
+// SizeOf is what a container with the resources r, which may be nil, asks for.
+func SizeOf(r *specs.LinuxResources) Size {
 	var s Size
 	if r == nil {
 		return s
@@ -88,7 +104,7 @@ func sizeOf(r *specs.LinuxResources) Size {
 		s.Memory = uint64(*m.Limit)
 	}
 	if c := r.CPU; c != nil {
-		s.CPUs = cpus(c)
+		s.MilliCPUs = milliCPUs(c)
 	}
 	return s
 }
@@ -96,14 +112,14 @@ func sizeOf(r *specs.LinuxResources) Size {
 // defaultPeriod is the kernel's, in microseconds.
 const defaultPeriod = 100000
 
-func cpus(c *specs.LinuxCPU) int {
-	n := len(cpuList(c.Cpus))
+func milliCPUs(c *specs.LinuxCPU) int {
+	n := len(cpuList(c.Cpus)) * 1000
 	if c.Quota != nil && *c.Quota > 0 {
 		period := uint64(defaultPeriod)
 		if c.Period != nil && *c.Period > 0 {
 			period = *c.Period
 		}
-		quota := int((uint64(*c.Quota) + period - 1) / period)
+		quota := int((uint64(min(*c.Quota, 1<<40))*1000 + period - 1) / period)
 		if n == 0 || quota < n {
 			n = quota
 		}

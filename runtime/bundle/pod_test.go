@@ -102,7 +102,7 @@ func TestPodSizeIsOfAnnotations(t *testing.T) {
 		want  Size
 	}{
 		{"nothing said", nil, Size{}},
-		{"all said", map[string]string{podMemoryAnnotation: "1048576", podQuotaAnnotation: "150000", podPeriodAnnotation: "100000"}, Size{Memory: 1 << 20, CPUs: 2}},
+		{"all said", map[string]string{podMemoryAnnotation: "1048576", podQuotaAnnotation: "150000", podPeriodAnnotation: "100000"}, Size{Memory: 1 << 20, MilliCPUs: 1500}},
 		{"no limits", map[string]string{podMemoryAnnotation: "0", podQuotaAnnotation: "-1", podPeriodAnnotation: "100000"}, Size{}},
 	} {
 		b, err := Load(writeBundle(t, sandbox(c.extra)))
@@ -112,7 +112,7 @@ func TestPodSizeIsOfAnnotations(t *testing.T) {
 		if !b.IsSandbox() {
 			t.Errorf("%s: no sandbox", c.name)
 		}
-		if got := sizeOf(b.Resources()); got != c.want {
+		if got := SizeOf(b.Resources()); got != c.want {
 			t.Errorf("%s: %+v, want %+v", c.name, got, c.want)
 		}
 	}

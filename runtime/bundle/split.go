@@ -80,7 +80,7 @@ type Stat func(path string) (fs.FileInfo, error)
 // sources of bind mounts and about devices. b is not changed.
 func (b *Bundle) Split(id string, stat Stat) (*Plan, error) {
 	guest := *b.Spec
-	p := &Plan{Guest: &guest, Size: sizeOf(b.Resources())}
+	p := &Plan{Guest: &guest, Size: SizeOf(b.Resources())}
 	p.Exports = []Export{{Name: RootExport, Path: b.Rootfs(), ReadOnly: b.Spec.Root.Readonly, Submounts: true}}
 	guest.Root = &specs.Root{Path: guestPath(RootExport), Readonly: b.Spec.Root.Readonly}
 	guest.Hooks = guestHooks(b.Spec.Hooks)

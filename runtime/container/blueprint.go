@@ -59,19 +59,22 @@ func (d *design) makeRoot(mounts []*api.Mount) error {
 }
 
 // HostLimits are what the machine's cgroup on the host is limited to.
-func (b *Blueprint) HostLimits() *cgroups.Resources { return b.hostLimits(b.Bundle.Resources()) }
+// The machine has the memory m.
+func (b *Blueprint) HostLimits(m Memory) *cgroups.Resources {
+	return b.hostLimits(b.Bundle.Resources(), m)
+}
 
-func (b *Blueprint) hostLimits(r *specs.LinuxResources) *cgroups.Resources {
-	return cgroup.Resources(r, cgroup.Machine{Memory: machineMemory(b.Machine.Machine, b.Machine.Memory)})
+func (b *Blueprint) hostLimits(r *specs.LinuxResources, m Memory) *cgroups.Resources {
+	return cgroup.Resources(r, cgroup.Machine{Memory: machineMemory(b.Machine.Machine, m.Now())})
 }
 
 // Update splits changed limits of the container in what the agent and what the
-// machine's cgroup on the host is told. memory is the machine's, in bytes.
-func (b *Blueprint) Update(r *specs.LinuxResources, memory uint64) (guest *specs.LinuxResources, host *cgroups.Resources, err error) {
+// cgroup on the host is told of the machine, whose memory m is large enough.
+func (b *Blueprint) Update(r *specs.LinuxResources, m Memory) (guest *specs.LinuxResources, host *cgroups.Resources, err error) {
 	changed := *r
 	changed.Devices = nil // CRI repeats those of the container, which stay
-	if err := checkUpdate(b.Machine.ID, memory, &changed); err != nil {
+	if err := checkUpdate(&changed); err != nil {
 		return nil, nil, err
 	}
-	return bundle.GuestResources(&changed), b.hostLimits(&changed), nil
+	return bundle.GuestResources(&changed), b.hostLimits(&changed, m), nil
 }

@@ -138,8 +138,8 @@ func HostOutOfMemory(c *cgroup.Cgroup) string {
 }
 
 // limitMachine applies changed resources of a running container to its machine's
-// cgroup on the host. The machine keeps its size, and with it the host's limit
-// of a limited container's memory. Without a cgroup there is nothing to do.
+// cgroup on the host. A machine keeps at least the size
+// that it has, and with it the host's limit of a limited container's memory. Without a cgroup there is nothing to do.
 func (e *Engine) limitMachine(s *state.State, r *specs.LinuxResources) error {
 	if s.Cgroup == nil {
 		return nil
@@ -148,7 +148,7 @@ func (e *Engine) limitMachine(s *state.State, r *specs.LinuxResources) error {
 	if err != nil {
 		return err
 	}
-	return e.limit(s.ID, c, cgroup.Resources(r, cgroup.Machine{Memory: machineMemory(s.Machine, s.Memory)}))
+	return e.limit(s.ID, c, cgroup.Resources(r, cgroup.Machine{Memory: machineMemory(s.Machine, s.Memory+s.Grown)}))
 }
 
 // removeCgroup removes what is recorded in s.

@@ -92,11 +92,11 @@ func TestSizes(t *testing.T) {
 	}{
 		{memory: 512, cpus: 1},
 		{configured: config.Config{Memory: 300, CPUs: 2}, memory: 300, cpus: 2},
-		{want: bundle.Size{Memory: 64 << 20, CPUs: 3}, memory: 64 + 128 + 4, cpus: 3},
+		{want: bundle.Size{Memory: 64 << 20, MilliCPUs: 3000}, memory: 64 + 128 + 4, cpus: 3},
 		{configured: config.Config{Memory: 300, CPUs: 2}, want: bundle.Size{Memory: 1 << 30}, memory: 1024 + 128 + 64, cpus: 2},
 		{want: bundle.Size{Memory: minLimit + 1}, memory: 4 + 128, cpus: 1},
-		{annotated: config.Config{Memory: 256, CPUs: 1}, want: bundle.Size{Memory: 1 << 30, CPUs: 3}, memory: 256, cpus: 1},
-		{want: bundle.Size{Memory: 1 << 62, CPUs: 99}, memory: 8 * gib, cpus: 4},
+		{annotated: config.Config{Memory: 256, CPUs: 1}, want: bundle.Size{Memory: 1 << 30, MilliCPUs: 3000}, memory: 256, cpus: 1},
+		{want: bundle.Size{Memory: 1 << 62, MilliCPUs: 99000}, memory: 8 * gib, cpus: 4},
 	} {
 		memory, cpus, err := sizes(c.annotated, c.configured, c.want, host)
 		if memory != c.memory || cpus != c.cpus || err != nil {

@@ -3,9 +3,8 @@ package container
 import (
 	"cmp"
 	"fmt"
-	"os"
-
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"os"
 
 	"github.com/microvm/microvm/runtime/bundle"
 	"github.com/microvm/microvm/runtime/check"
@@ -85,7 +84,19 @@ func (e *Engine) chooseMachine(d *design, id string) error {
 		Ingress: control.Rate{Bits: uint64(all.Ingress), Frames: uint64(all.IngressFrames)},
 		Egress:  control.Rate{Bits: uint64(all.Egress), Frames: uint64(all.EgressFrames)},
 	}
+	d.leaveRoom(annotated)
 	return nil
+}
+
+// leaveRoom lets a machine grow whose size the user has not chosen.
+func (d *design) leaveRoom(annotated config.Config) {
+	m, h := &d.machine, thisHost()
+	if annotated.Memory == 0 {
+		m.MaxMemory = max(m.Memory, h.memory<<20) + 2*block // of which the guest uses whole ones only
+	}
+	if annotated.CPUs == 0 && d.bundle.IsSandbox() {
+		m.MaxCPUs = max(m.CPUs, min(h.cpus, mostPodCPUs))
+	}
 }
 
 // prepareRoot makes in the root file system what the guest cannot make.

@@ -67,7 +67,7 @@ func sizes(annotated, configured config.Config, want bundle.Size, h host) (memor
 		}
 	}
 	if cpus == 0 {
-		cpus = min(want.CPUs, h.cpus, config.MaxCPUs)
+		cpus = min(want.CPUs(), h.cpus, config.MaxCPUs)
 	}
 	return cmp.Or(memory, configured.Memory, config.DefaultMemory), cmp.Or(cpus, configured.CPUs, config.DefaultCPUs), nil
 }

@@ -9,45 +9,40 @@ import (
 
 	"github.com/microvm/microvm/agent/api"
 	"github.com/microvm/microvm/runtime/bundle"
+	"github.com/microvm/microvm/runtime/state"
 )
 
 // Update changes limits of a container; what r leaves out stays as it is.
 func (e *Engine) Update(ctx context.Context, id string, r *specs.LinuxResources) error {
-	s, err := e.Store.Load(id)
-	if err != nil {
-		return err
-	}
-	if err := allow(verbUpdate, s); err != nil {
-		return err
-	}
-	if err := checkUpdate(id, s.Memory, r); err != nil {
+	if err := checkUpdate(r); err != nil {
 		return err
 	}
 	resources, err := api.NewResources(bundle.GuestResources(r))
 	if err != nil {
 		return err
 	}
-	err = e.ask(ctx, id, func(ctx context.Context, agent *api.Client) error {
-		_, err := agent.Task.Update(ctx, &api.UpdateTaskRequest{Id: id, Resources: resources})
-		return agentError(err)
+	return e.locked(id, verbUpdate, func(d *state.Dir, s *state.State) error {
+		err := e.ask(ctx, id, func(ctx context.Context, agent *api.Client) error {
+			memory, err := Memory{s.Memory, s.Grown}.Grow(ctx, agent, bundle.Size{Memory: bundle.SizeOf(r).Memory}) // its CPUs stay
+			if err != nil {
+				return fmt.Errorf("update container %s: %w", id, err)
+			}
+			s.Grown = memory.Grown
+			_, err = agent.Task.Update(ctx, &api.UpdateTaskRequest{Id: id, Resources: resources})
+			return agentError(err)
+		})
+		if err != nil {
+			return err
+		}
+		if err := e.limitMachine(s, r); err != nil {
+			return fmt.Errorf("update container %s, in the guest all is changed: %w", id, err)
+		}
+		return d.Save(s)
 	})
-	if err != nil {
-		return err
-	}
-	if err := e.limitMachine(s, r); err != nil {
-		return fmt.Errorf("update container %s, in the guest all is changed: %w", id, err)
-	}
-	return nil
 }
 
-// checkUpdate refuses what a machine with so many bytes of memory can't do while
-// it runs.
-func checkUpdate(id string, machine uint64, r *specs.LinuxResources) error {
-	if m := r.Memory; m != nil && m.Limit != nil && *m.Limit > 0 && machine != 0 {
-		if most := mostOf(machine); uint64(*m.Limit) > most {
-			return fmt.Errorf("update memory limit of container %s: %d bytes are more than the %d that its machine, which was started with %d, can give: make the container anew with a higher limit or the annotation io.microvm.memory", id, *m.Limit, most, machine)
-		}
-	}
+// checkUpdate refuses what a machine can't do while it runs.
+func checkUpdate(r *specs.LinuxResources) error {
 	if c := r.CPU; c != nil && (c.RealtimeRuntime != nil || c.RealtimePeriod != nil) {
 		return errors.New("update: cpu.realtimeRuntime and cpu.realtimePeriod: the guest's kernel has no limits of real-time scheduling")
 	}

@@ -16,9 +16,12 @@ type Config struct {
 	Sysctls map[string]string
 	// Machine is control.MachineKVM or control.MachineSoftware.
 	Machine string
-	CPUs    int
-	// Memory of the guest in bytes; it is rounded up to full MiB.
-	Memory uint64
+	// CPUs are those at the start, MaxCPUs those that Grow may come to; 0 is no
+	// more.
+	CPUs, MaxCPUs int
+	// Memory is the guest's at the start, MaxMemory what Grow may come to, 0 for
+	// no more. Both are in bytes, and are rounded up to full MiB.
+	Memory, MaxMemory uint64
 	// Debug makes guest kernel and VM process verbose.
 	Debug bool
 	// Kernel, Initramfs, VMM and QEMU are paths of files; QEMU is for the

@@ -25,7 +25,8 @@ type donation struct {
 // On failure nothing stays open, except files.
 func newDonation(c *Config) (*donation, error) {
 	d := &donation{config: control.Config{
-		ID: c.ID, Machine: c.Machine, CPUs: c.CPUs, Memory: roundUp(c.Memory), Debug: c.Debug,
+		ID: c.ID, Machine: c.Machine, CPUs: c.CPUs, MaxCPUs: c.MaxCPUs,
+		Memory: roundUp(c.Memory), MaxMemory: roundUp(c.MaxMemory), Debug: c.Debug,
 		Vsock: control.Vsock{GuestCID: api.GuestCID}, NICs: c.nics(),
 	}}
 	if err := d.open(c); err != nil {

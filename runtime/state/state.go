@@ -36,8 +36,10 @@ type State struct {
 	Cgroup *cgroup.Record `json:"cgroup,omitempty"`
 	// ExitCode is the container's when Status is stopped.
 	ExitCode int `json:"exitCode,omitempty"`
-	// Memory is the machine's in bytes.
+	// Memory is what the machine was started with, Grown what it has been given
+	// since, in bytes.
 	Memory uint64 `json:"memory,omitempty"`
+	Grown  uint64 `json:"grown,omitempty"`
 	// OOMKilled says that the container met its memory limit at its end.
 	OOMKilled bool `json:"oomKilled,omitempty"`
 	// Hooks are those that other commands will run.

@@ -159,6 +159,11 @@ func (s *Service) Update(ctx context.Context, r *api.UpdateTaskRequest) (*emptyp
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
+	s.making.Lock()
+	defer s.making.Unlock()
+	if err := s.makeRoom(ctx, t, t.size.With(resources)); err != nil {
+		return nil, asStatus(t.machine.explain(err))
+	}
 	inside, outside, err := t.blueprint.Update(resources, t.machine.memory)
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())

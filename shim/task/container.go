@@ -33,8 +33,9 @@ type task struct {
 	guest     guestTask
 	blueprint *container.Blueprint
 	init      *process
-	exports   []string // names of those in its pod's machine
-	disks     []string // and their serials
+	exports   []string    // names of those in its pod's machine
+	disks     []string    // and their serials
+	size      bundle.Size // what it asks of the machine; under the service's making
 	// shapes says that the machine's cgroup on the host has this container's
 	// limits: it is the machine's only one, or its pod's sandbox.
 	shapes bool

@@ -26,7 +26,7 @@ func (s *Service) enter(ctx context.Context, t *task) (err error) {
 		t.machine.kill()
 		return err
 	}
-	t.machine.limit(ctx, t.blueprint.HostLimits())
+	t.machine.limit(ctx, t.blueprint.HostLimits(t.machine.memory))
 	s.machine = t.machine
 	return nil
 }
@@ -34,6 +34,9 @@ func (s *Service) enter(ctx context.Context, t *task) (err error) {
 // visit puts t into its pod's machine.
 func (s *Service) visit(ctx context.Context, t *task) error {
 	t.machine = s.machine
+	if err := s.makeRoom(ctx, t, t.blueprint.Plan.Size); err != nil {
+		return t.machine.explain(err)
+	}
 	for _, d := range t.blueprint.Machine.Disks {
 		if err := t.machine.addDisk(ctx, d); err != nil {
 			t.withdraw(ctx)

@@ -25,8 +25,9 @@ const socketFile = "vsock.sock"
 // machine is a running machine and its place on the host.
 type machine struct {
 	vm     *sandbox.VM
-	memory uint64 // in bytes
-	dir    string // the bundle with its record
+	chosen sandbox.Config   // what it was started as
+	memory container.Memory // under the service's making
+	dir    string           // the bundle with its record
 	net    *container.Network
 	shares []*share // of a pod's containers; under the service's making, as are
 	disks  []*sharedDisk
@@ -41,9 +42,10 @@ func (m *machine) pid() uint32 { return uint32(m.vm.PID()) }
 
 // launch starts the machine of a blueprint; its guest boots.
 func launch(ctx context.Context, b *container.Blueprint) (m *machine, err error) {
-	m = &machine{dir: b.Bundle.Dir, memory: b.Machine.Memory}
+	m = &machine{dir: b.Bundle.Dir, memory: container.Memory{Start: b.Machine.Memory}}
 	b.Machine.Socket = filepath.Join(m.dir, socketFile)
 	b.Machine.Timeline = sandbox.NewTimeline(sandbox.Now())
+	m.chosen = b.Machine
 	if err := m.findCgroup(ctx, b); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -96,11 +97,42 @@ func TestUpdate(t *testing.T) {
 	if o.code == 0 || !strings.Contains(o.stderr, "cpu.realtimeRuntime") {
 		t.Errorf("real-time limits: %v", o)
 	}
-	if o := s.command("update", "--memory", "100G", id).run(); o.code == 0 || !strings.Contains(o.stderr, "107374182400 bytes are more than the") {
-		t.Errorf("more than the machine has: %v", o)
-	}
 	if o := s.command("update", "--memory", "lots", id).run(); o.code == 0 || !strings.Contains(o.stderr, "invalid value for memory") {
 		t.Errorf("no number: %v", o)
+	}
+}
+
+// TestGrowingMachine gives a container more than its machine was started with.
+func TestGrowingMachine(t *testing.T) {
+	s := newSite(t)
+	limited := func(annotations map[string]string) *bundle {
+		return s.bundle(sh("sleep 1000"), func(spec *specs.Spec) {
+			limit := int64(64 << 20)
+			spec.Linux.Resources = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}}
+			spec.Annotations = annotations
+		})
+	}
+	id, _, _ := s.detached(limited(nil))
+	total := func() int {
+		kib, err := strconv.Atoi(strings.TrimSpace(s.command("exec", id, "awk", "/MemTotal/ {print $2}", "/proc/meminfo").mustRun()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return kib >> 10
+	}
+	if got := total(); got > 200 {
+		t.Errorf("%d MiB at the start", got)
+	}
+	for _, limit := range []int{300, 500, 400, 500} {
+		s.command("update", "--memory", strconv.Itoa(limit)+"M", id).mustRun()
+		if got := total(); got < limit || got > limit+500 {
+			t.Errorf("%d MiB with a limit of %d", got, limit)
+		}
+	}
+	s.command("exec", id, "dd", "if=/dev/zero", "of=/dev/null", "bs=400M", "count=1").mustRun()
+	chosen, _, _ := s.detached(limited(map[string]string{"io.microvm.memory": "200"}))
+	if o := s.command("update", "--memory", "500M", chosen).run(); o.code == 0 || !strings.Contains(o.stderr, "the machine has no more than 0") {
+		t.Errorf("a machine whose size the user chose: %v", o)
 	}
 }
 

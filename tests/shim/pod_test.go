@@ -319,6 +319,24 @@ func TestPodSize(t *testing.T) {
 	})
 }
 
+// TestPodGrows has containers that ask together for more than a machine has of
+// which nothing is said.
+func TestPodGrows(t *testing.T) {
+	eachWithPods(t, func(t *testing.T, p pods) {
+		one := p.pod(nil)
+		var last string
+		for range 2 {
+			last = one.container(idle, private(object{"resources": object{"memory_limit_in_bytes": 400 << 20, "cpu_quota": 80000, "cpu_period": 100000}}))
+		}
+		if got, want := p.in(last, "nproc"), strconv.Itoa(min(2, goruntime.NumCPU())); got != want {
+			t.Errorf("%s CPUs, not %s", got, want)
+		}
+		if kib, err := strconv.Atoi(p.in(last, "awk", "/MemTotal/ {print $2}", "/proc/meminfo")); err != nil || kib < 800<<10 {
+			t.Errorf("%d KiB, %v", kib, err)
+		}
+	})
+}
+
 // TestKilledShimOfPod leaves a pod that can be removed, and nothing else.
 func TestKilledShimOfPod(t *testing.T) {
 	eachWithPods(t, func(t *testing.T, p pods) {

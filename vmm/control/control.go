@@ -33,10 +33,14 @@ type Config struct {
 	ID string `json:"id"`
 	// Machine is MachineKVM or MachineSoftware.
 	Machine string `json:"machine"`
-	// CPUs is the number of vCPUs, at least 1.
-	CPUs int `json:"cpus"`
-	// Memory is the guest's memory in bytes, a multiple of 1 MiB.
-	Memory uint64 `json:"memory"`
+	// CPUs is the number of vCPUs at the start, at least 1; MaxCPUs the number
+	// that the guest may start later, 0 for no more.
+	CPUs    int `json:"cpus"`
+	MaxCPUs int `json:"maxCPUs,omitempty"`
+	// Memory is the guest's memory at the start in bytes, a multiple of 1 MiB;
+	// MaxMemory what it may take into use later, 0 for no more.
+	Memory    uint64 `json:"memory"`
+	MaxMemory uint64 `json:"maxMemory,omitempty"`
 	// Kernel and Initramfs are readable descriptors of regular files.
 	Kernel    int `json:"kernel"`
 	Initramfs int `json:"initramfs"`

@@ -47,8 +47,8 @@ const translationMiB = 256
 
 // machine adds what does not depend on devices.
 func (c *command) machine(cfg *Config) {
-	size := strconv.FormatUint(cfg.Memory, 10)
-	cpus := strconv.Itoa(cfg.CPUs)
+	size := strconv.FormatUint(cfg.MaxMemory, 10)
+	cpus := strconv.Itoa(cfg.MaxCPUs)
 	c.add("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-S", // until Resume
 		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",

@@ -10,6 +10,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/microvm/microvm/vmm/virtio"
+	"github.com/microvm/microvm/vmm/x86"
 )
 
 var (
@@ -39,10 +40,12 @@ type Console interface {
 type Config struct {
 	// Path is the program; empty finds qemu-system-x86_64 in PATH.
 	Path string
-	// CPUs is the number of processors, 1 to 255.
-	CPUs int
-	// Memory is the guest's memory in bytes, a multiple of 1 MiB.
-	Memory uint64
+	// CPUs is the number of processors at the start, 1 to 255, MaxCPUs the
+	// number that the guest may start later; 0 is no more.
+	CPUs, MaxCPUs int
+	// Memory is the guest's memory at the start, MaxMemory what it finds when
+	// it looks for more; 0 is no more. Both are in bytes, multiples of 1 MiB.
+	Memory, MaxMemory uint64
 	// Kernel is an uncompressed vmlinux with a PVH note or a bzImage;
 	// Initramfs is a cpio archive or nil. Both are regular files that are
 	// open for reading; they stay the caller's and may be closed after Start.
@@ -62,13 +65,15 @@ type Config struct {
 	Log *logrus.Entry
 }
 
+// validate also fills in the maxima.
 func (c *Config) validate() error {
+	c.MaxCPUs, c.MaxMemory = max(c.CPUs, c.MaxCPUs), max(c.Memory, c.MaxMemory)
 	switch {
 	case c.Kernel == nil || c.Console == nil:
 		return fmt.Errorf("%w: Kernel and Console are needed", ErrConfig)
-	case c.CPUs < 1 || c.CPUs > maxCPUs:
-		return fmt.Errorf("%w: %d CPUs, want 1 to %d", ErrConfig, c.CPUs, maxCPUs)
-	case c.Memory < MinMemory || c.Memory%memoryAlign != 0:
+	case c.CPUs < 1 || c.MaxCPUs > maxCPUs:
+		return fmt.Errorf("%w: %d CPUs, want 1 to %d", ErrConfig, c.MaxCPUs, maxCPUs)
+	case c.Memory < MinMemory || c.Memory%memoryAlign != 0 || c.MaxMemory%memoryAlign != 0:
 		return fmt.Errorf("%w: memory of %d bytes, want a multiple of 1 MiB from %d MiB", ErrConfig, c.Memory, MinMemory>>20)
 	case strings.ContainsRune(c.Cmdline, 0):
 		return fmt.Errorf("%w: NUL in the kernel command line", ErrConfig)
@@ -96,5 +101,16 @@ func (c *Config) cmdline() string {
 	if f := tscFrequency(); f != 0 {
 		tsc = fmt.Sprintf(" tsc_early_khz=%d", f)
 	}
-	return strings.TrimSpace(level + baseCmdline + tsc + " " + c.Cmdline)
+	return strings.TrimSpace(level + baseCmdline + tsc + c.growth() + " " + c.Cmdline)
+}
+
+// growth are the parameters of a guest that starts smaller than it may become.
+// QEMU tells the kernel of all memory; it is to leave the spare alone.
+func (c *Config) growth() string {
+	spare := x86.Spare(c.Memory, c.MaxMemory)
+	var hidden string
+	for _, r := range spare {
+		hidden += fmt.Sprintf(" memmap=%#x%%%#x-%d", r.Size, r.Base, x86.E820RAM)
+	}
+	return hidden + x86.GrowthParameters(c.CPUs, c.MaxCPUs, spare)
 }

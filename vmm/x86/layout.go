@@ -1,6 +1,11 @@
 package x86
 
-import "github.com/microvm/microvm/vmm/guestmem"
+import (
+	"fmt"
+	"strings"
+
+	"github.com/microvm/microvm/vmm/guestmem"
+)
 
 // Guest physical addresses, in ascending order. What is not listed is free
 // memory of the guest, or nothing.
@@ -53,6 +58,36 @@ func RAM(size uint64) []guestmem.Range {
 		return []guestmem.Range{{Base: 0, Size: size}}
 	}
 	return []guestmem.Range{{Base: 0, Size: DeviceHole}, {Base: DeviceHoleEnd, Size: size - DeviceHole}}
+}
+
+// Spare is what RAM(most) has beyond RAM(size): addresses at which a guest that
+// starts with size bytes finds memory when it looks.
+func Spare(size, most uint64) (spare []guestmem.Range) {
+	now := RAM(size)
+	for i, r := range RAM(max(size, most)) {
+		if i < len(now) {
+			r = guestmem.Range{Base: now[i].Base + now[i].Size, Size: r.Size - now[i].Size}
+		}
+		if r.Size > 0 {
+			spare = append(spare, r)
+		}
+	}
+	return spare
+}
+
+// GrowthParameters are the kernel's parameters, with a blank before each, of a
+// guest that starts with cpus processors and finds more, and the agent's that
+// says where there is spare memory. Both are empty where there is none.
+func GrowthParameters(cpus, mostCPUs int, spare []guestmem.Range) string {
+	var b strings.Builder
+	if mostCPUs > cpus {
+		fmt.Fprintf(&b, " maxcpus=%d", cpus)
+	}
+	for i, r := range spare {
+		b.WriteString([]string{" microvm.spare=", ","}[min(i, 1)])
+		fmt.Fprintf(&b, "%#x-%#x", r.Base, r.Base+r.Size)
+	}
+	return b.String()
 }
 
 // MemoryMapEntry is a run of addresses as the kernel is told of it.

@@ -138,3 +138,24 @@ func TestMPTableRefusesTooManyProcessors(t *testing.T) {
 		}
 	}
 }
+
+func TestSpare(t *testing.T) {
+	const gib = 1 << 30
+	for _, c := range []struct {
+		size, most uint64
+		parameters string
+	}{
+		{gib, gib, ""},
+		{gib, 0, ""},
+		{gib, 2 * gib, " microvm.spare=0x40000000-0x80000000"},
+		{gib, 5 * gib, " microvm.spare=0x40000000-0xc0000000,0x100000000-0x180000000"},
+		{4 * gib, 5 * gib, " microvm.spare=0x140000000-0x180000000"},
+	} {
+		if got := GrowthParameters(1, 1, Spare(c.size, c.most)); got != c.parameters {
+			t.Errorf("%d of %d: %q", c.size, c.most, got)
+		}
+	}
+	if got := GrowthParameters(2, 4, nil); got != " maxcpus=2" {
+		t.Errorf("processors: %q", got)
+	}
+}

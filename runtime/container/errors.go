@@ -1,6 +1,7 @@
 package container
 
 import (
+	"context"
 	"errors"
 	"regexp"
 	"sync"
@@ -46,8 +47,11 @@ var (
 // agentError is err from a call of the agent with its text alone, which is
 // meant for the user, and its class.
 func agentError(err error) error {
-	if err == nil {
+	switch {
+	case err == nil:
 		return nil
+	case errors.Is(err, context.DeadlineExceeded), status.Code(err) == codes.DeadlineExceeded:
+		return inClass(errors.New("the guest does not answer"), context.DeadlineExceeded)
 	}
 	s, ok := status.FromError(err)
 	if !ok {

@@ -125,6 +125,8 @@ const pausePoll = 100 * time.Millisecond
 
 // startExec makes and starts the process with its streams in p.io.
 func (e *Engine) startExec(ctx context.Context, p *process, r ExecRequest, foreground bool) error {
+	ctx, cancel := context.WithTimeout(ctx, workGrace)
+	defer cancel()
 	spec, err := api.NewProcessSpec(&api.ExecProcess{Process: *bundle.GuestProcess(r.Process), Cgroup: r.Cgroup})
 	if err != nil {
 		return err
@@ -167,9 +169,11 @@ func newExecID() string {
 
 // dialAgent connects to the agent of a container's machine.
 func (e *Engine) dialAgent(ctx context.Context, id string) (*api.Client, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerGrace)
+	defer cancel()
 	c, err := sandbox.Dial(ctx, e.Store.Path(id, state.SocketFile), api.PortAgent)
 	if err != nil {
-		return nil, err
+		return nil, agentError(err)
 	}
 	return api.NewClient(c, nil), nil
 }

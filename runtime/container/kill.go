@@ -12,9 +12,14 @@ import (
 	"github.com/microvm/microvm/runtime/state"
 )
 
-// answerGrace is how long a guest may take for a short call before it counts
-// as hung.
-const answerGrace = 10 * time.Second
+// How long a guest may take before it counts as hung.
+const (
+	// answerGrace is for a short call.
+	answerGrace = 10 * time.Second
+	// workGrace is for calls that make processes, in an emulated machine on a
+	// busy host.
+	workGrace = 2 * time.Minute
+)
 
 // Kill sends a signal to a container's process, or with all to every process
 // in it. SIGKILL also works when the guest hangs: then it ends the machine.

@@ -40,6 +40,8 @@ func (e *Engine) start(ctx context.Context, d *state.Dir, s *state.State) error 
 	if err := d.Save(s); err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, workGrace)
+	defer cancel()
 	if _, err := agent.Task.Start(ctx, &api.StartRequest{Id: s.ID}); err != nil {
 		s.Status = before
 		if serr := d.Save(s); serr != nil {

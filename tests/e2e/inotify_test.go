@@ -12,6 +12,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
 // inotifyNames are the events that are printed, in the order of their bits.
@@ -67,6 +69,7 @@ func printEvents(paths []string) error {
 
 // TestInotify changes on the host what a process in the container watches.
 func TestInotify(t *testing.T) {
+	labtest.SameOnBoth(t)
 	s := newSite(t)
 	volume := filepath.Join(s.dir, "volume")
 	mountTmpfs(t, volume, 0) // in the lab, the rest is on an overlay without file handles
@@ -111,7 +114,7 @@ func TestInotify(t *testing.T) {
 			time.Sleep(20 * time.Millisecond)
 		}
 		time.Sleep(200 * time.Millisecond)
-		got := slices.Sorted(slices.Values(lines()[seen:]))
+		got := slices.Compact(slices.Sorted(slices.Values(lines()[seen:]))) // two writes may be two events or one
 		if slices.Sort(want); !slices.Equal(got, want) {
 			t.Errorf("%s: %q, want %q", what, got, want)
 		}
@@ -137,18 +140,17 @@ func TestInotify(t *testing.T) {
 		eventually(t, want, func() bool { return slices.Contains(lines(), want) })
 	}
 
-	began := time.Now()
-	for i := range 1000 {
+	const files = 100
+	for i := range files {
 		write(at(fmt.Sprint("v/", i)), "")
 	}
-	eventually(t, "a thousand files", func() bool {
+	eventually(t, "many files", func() bool {
 		created := 0
 		for _, l := range lines() {
 			if strings.HasPrefix(l, "create /v/") {
 				created++
 			}
 		}
-		return created == 1000+2
+		return created == files+2
 	})
-	t.Log("a thousand files: ", time.Since(began))
 }

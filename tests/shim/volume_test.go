@@ -1,7 +1,10 @@
 package shim
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -88,6 +91,20 @@ func checkVolumeDevice(t *testing.T, one pod) {
 	}
 }
 
+// program returns a directory with the program.
+func program(t *testing.T) string {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if out, err := exec.Command("cp", self, filepath.Join(dir, programName)).CombinedOutput(); err != nil {
+		t.Fatalf("copy program: %v: %s", err, out)
+	}
+	return dir
+}
+
 // TestUpdatedVolume is a configMap or secret, whose link a kubelet swaps.
 func TestUpdatedVolume(t *testing.T) {
 	eachWithPods(t, func(t *testing.T, p pods) {
@@ -106,7 +123,13 @@ func TestUpdatedVolume(t *testing.T) {
 		if err := os.Symlink("..data/key", host+"/key"); err != nil {
 			t.Fatal(err)
 		}
-		a := p.pod(nil).containerWith(idle, private(nil), volume(host, "/config", true))
+		a := p.pod(nil).containerWith("/self/"+programName+" /config >/tmp/events & "+idle, private(nil), volume(host, "/config", true), volume(program(t), "/self", true))
+		for i := 0; p.in(a, "sh", "-c", "cat /tmp/events || :") == ""; i++ { // until the watch counts
+			if i == 50 {
+				t.Fatal("the container is not told of new files")
+			}
+			put(t, fmt.Sprint(host, "/new", i), "")
+		}
 		if got := p.in(a, "cat", "/config/key"); got != "one" {
 			t.Errorf("%q", got)
 		}
@@ -115,6 +138,7 @@ func TestUpdatedVolume(t *testing.T) {
 			t.Fatal(err)
 		}
 		command.Eventually(t, "the update is seen", func() bool { return p.in(a, "cat", "/config/key") == "two" })
+		command.Eventually(t, "the container is told of it", func() bool { return strings.Contains(p.in(a, "sh", "-c", "cat /tmp/events || :"), "moved ..data") })
 	})
 }
 

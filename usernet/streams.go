@@ -1,13 +1,9 @@
 package usernet
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"net"
 	"time"
 
-	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
@@ -50,43 +46,4 @@ func carry(r *tcp.ForwarderRequest) {
 	guest := gonet.NewTCPConn(&events, ep)
 	defer guest.Close()
 	api.Join(guest, there.(*net.TCPConn))
-}
-
-// Publish connects who comes to l to a port of the guest, over IPv4 if something
-// listens there. It returns when l is closed.
-func (g *Gateway) Publish(l net.Listener, port uint16) error {
-	for {
-		c, err := l.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return nil
-		}
-		if err != nil { // such as too many descriptors
-			time.Sleep(100 * time.Millisecond)
-			continue
-		}
-		go func() {
-			defer c.Close()
-			guest, err := g.dialGuest(port)
-			if err != nil {
-				_ = c.(*net.TCPConn).SetLinger(0) // reset
-				return
-			}
-			defer guest.Close()
-			api.Join(c.(*net.TCPConn), guest)
-		}()
-	}
-}
-
-func (g *Gateway) dialGuest(port uint16) (*gonet.TCPConn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
-	defer cancel()
-	var all []error
-	for _, a := range guests {
-		c, err := gonet.DialContextTCP(ctx, g.stack, tcpip.FullAddress{NIC: nic, Addr: address(a), Port: port}, protocol(a))
-		if err == nil {
-			return c, nil
-		}
-		all = append(all, fmt.Errorf("dial %s: %w", a, err))
-	}
-	return nil, errors.Join(all...)
 }

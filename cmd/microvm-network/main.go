@@ -2,7 +2,7 @@
 // guest's Ethernet frames and makes them connections of its own, so that the
 // guest reaches what this process reaches, without rights over any interface.
 //
-//	microvm-network --socket FD [--ready FD] [--publish HOST:PORT=PORT]...
+//	microvm-network --socket FD [--ready FD] [--publish HOST:PORT=PORT[/udp]]...
 //
 // The socket is a SOCK_SEQPACKET socket that carries one frame a packet; the
 // process ends with its other end. One byte is written to the descriptor ready
@@ -23,7 +23,7 @@ func main() {
 	socket := flag.Int("socket", 0, "`descriptor` of the socket with the guest's frames")
 	ready := flag.Int("ready", 0, "`descriptor` to write to when all is set up")
 	var ports publications
-	flag.Var(&ports, "publish", "`HOST:PORT=PORT`: connections to this address of the host go to that port of the guest; repeatable")
+	flag.Var(&ports, "publish", "`HOST:PORT=PORT`: connections to this address of the host go to that port of the guest, or datagrams with /udp behind it; repeatable")
 	flag.Parse()
 	if err := run(*socket, *ready, ports); err != nil {
 		fmt.Fprintln(os.Stderr, "microvm-network:", err)
@@ -32,7 +32,7 @@ func main() {
 }
 
 func run(socket, ready int, ports publications) error {
-	listeners, err := ports.listen()
+	published, err := ports.listen()
 	if err != nil {
 		return err
 	}
@@ -43,8 +43,8 @@ func run(socket, ready int, ports publications) error {
 	if err != nil {
 		return err
 	}
-	for i, l := range listeners {
-		go gateway.Publish(l, ports[i].port)
+	for _, serve := range published {
+		go serve(gateway)
 	}
 	if ready != 0 {
 		r := os.NewFile(uintptr(ready), "ready")

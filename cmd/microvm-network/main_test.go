@@ -79,7 +79,7 @@ func arpRequest(t *testing.T) []byte {
 
 func TestPublications(t *testing.T) {
 	var p publications
-	if err := p.Set("[::1]:8080=80"); err != nil || p[0] != (publication{"[::1]:8080", 80}) {
+	if err := p.Set("[::1]:8080=80"); err != nil || p[0] != (publication{"[::1]:8080", 80, false}) {
 		t.Errorf("%v, %v", p, err)
 	}
 	for _, bad := range []string{"", "127.0.0.1:80", "80=80", "127.0.0.1:80=", "127.0.0.1:80=0", "127.0.0.1:80=x"} {

@@ -311,7 +311,7 @@ func TestTellsThatPingsAreNotAllowed(t *testing.T) {
 // TestPublishes reaches a port of the guest at an address of either protocol.
 func TestPublishes(t *testing.T) {
 	w := newWorld(t)
-	g := w.newGuest("--publish", "127.0.0.1:8004=80", "--publish", "[::1]:8006=80", "--publish", "127.0.0.1:8007=81")
+	g := w.newGuest("--publish", "127.0.0.1:8004=80", "--publish", "[::1]:8006=80", "--publish", "127.0.0.1:8007=81", "--publish", "127.0.0.1:8008=82/udp")
 	for _, a := range []tcpip.FullAddress{full(netip.MustParseAddr(netns.UserAddress4), 80), full(netip.MustParseAddr(netns.UserAddress6), 81)} {
 		number := tcpip.NetworkProtocolNumber(ipv4.ProtocolNumber)
 		if a.Port == 81 {
@@ -324,17 +324,28 @@ func TestPublishes(t *testing.T) {
 		defer l.Close()
 		go answerStreams(l)
 	}
-	for _, host := range []string{"127.0.0.1:8004", "[::1]:8006", "127.0.0.1:8007"} {
+	at := full(netip.MustParseAddr(netns.UserAddress4), 82)
+	u, err := gonet.DialUDP(g.stack, &at, nil, ipv4.ProtocolNumber)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.Close()
+	go answerDatagrams(u)
+	for _, host := range []string{"127.0.0.1:8004", "[::1]:8006", "127.0.0.1:8007", "127.0.0.1:8008"} {
+		network := "tcp"
+		if host == "127.0.0.1:8008" {
+			network = "udp"
+		}
 		err := w.in.Do(func() error {
-			c, err := net.DialTimeout("tcp", host, 10*time.Second)
+			c, err := net.DialTimeout(network, host, 10*time.Second)
 			if err != nil {
 				return err
 			}
 			defer c.Close()
 			c.SetDeadline(time.Now().Add(20 * time.Second))
 			fmt.Fprint(c, "published")
-			c.(*net.TCPConn).CloseWrite()
-			got, err := io.ReadAll(c)
+			got := make([]byte, len("published"))
+			_, err = io.ReadFull(c, got)
 			if err == nil && string(got) != "published" {
 				err = fmt.Errorf("answer %q", got)
 			}

@@ -165,21 +165,21 @@ func (c Config) Validate() error {
 }
 
 // Publications are the ports of a container in the user-mode network that can be
-// reached on the host, in the form HOST:PORT=PORT. Publish lists them as
-// [HOST:]PORT:PORT, the host's first, separated by commas; HOST is 127.0.0.1
+// reached on the host, in the form HOST:PORT=PORT[/udp]. Publish lists them as
+// [HOST:]PORT:PORT[/udp], the host's first, separated by commas; HOST is 127.0.0.1
 // unless said otherwise.
 func (c Config) Publications() ([]string, error) {
 	var all []string
 	for _, p := range strings.FieldsFunc(c.Publish, func(r rune) bool { return r == ',' }) {
 		i := strings.LastIndexByte(p, ':')
 		if i < 0 {
-			return nil, fmt.Errorf("publish: %q is not of the form [HOST:]PORT:PORT", p)
+			return nil, fmt.Errorf("publish: %q is not of the form [HOST:]PORT:PORT[/udp]", p)
 		}
 		host, guest := p[:i], p[i+1:]
 		if !strings.Contains(host, ":") {
 			host = "127.0.0.1:" + host
 		}
-		for _, port := range []string{host[strings.LastIndexByte(host, ':')+1:], guest} {
+		for _, port := range []string{host[strings.LastIndexByte(host, ':')+1:], strings.TrimSuffix(guest, "/udp")} {
 			if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 				return nil, fmt.Errorf("publish: %q in %q is no port", port, p)
 			}

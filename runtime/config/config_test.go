@@ -68,11 +68,11 @@ func TestAnnotations(t *testing.T) {
 }
 
 func TestPublications(t *testing.T) {
-	got, err := Config{Publish: "8080:80,0.0.0.0:53:5353,[::1]:1:2"}.Publications()
-	if want := []string{"127.0.0.1:8080=80", "0.0.0.0:53=5353", "[::1]:1=2"}; err != nil || !slices.Equal(got, want) {
+	got, err := Config{Publish: "8080:80,0.0.0.0:53:5353/udp,[::1]:1:2"}.Publications()
+	if want := []string{"127.0.0.1:8080=80", "0.0.0.0:53=5353/udp", "[::1]:1=2"}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("%q, %v", got, err)
 	}
-	for _, p := range []string{"80", "x:80", "80:x", "0:80", "80:0", "80:70000", "host::80", ":80"} {
+	for _, p := range []string{"80", "x:80", "80:x", "0:80", "80:0", "80:70000", "host::80", ":80", "80/udp:80", "80:80/sctp"} {
 		if got, err := (Config{Publish: p}).Publications(); err == nil {
 			t.Errorf("%s: %q", p, got)
 		}

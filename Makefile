@@ -95,6 +95,11 @@ conformance: build ## run runtime-tools' validation programs (PEER=runc: with ru
 	MICROVM_OCI_PROGRAMS=$$programs MICROVM_OCI_PEER=$$(test -z "$(PEER)" || command -v $(PEER)) \
 	$(GO) run ./tests/suite oci $(if $(PEER),oci-peer)
 
+.PHONY: critest
+critest: build lab-binaries ## run Kubernetes' validation of container runtimes, with runc too (half an hour)
+	@containerd=$$(GO=$(GO) tests/shim/build-containerd); critest=$$(GO=$(GO) tests/cri/build-critest); \
+	MICROVM_CONTAINERD=$${MICROVM_CONTAINERD:-$$containerd} MICROVM_CRITEST=$$critest $(GO) run ./tests/suite cri-peer cri
+
 .PHONY: bench
 bench: build lab-binaries ## measure against QEMU, side by side, on real KVM
 	@CGO_ENABLED=0 $(GO) build -o $(BIN)/bench ./tests/bench

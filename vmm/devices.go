@@ -15,6 +15,10 @@ func (v *VM) attachDevices(c *Config) error {
 	if err := v.attachLegacy(); err != nil {
 		return err
 	}
+	var err error
+	if v.unread, err = virtio.NewEventFD(); err != nil {
+		return err
+	}
 	for i, dev := range c.Devices {
 		if err := v.attachVirtio(i, dev); err != nil {
 			return err
@@ -42,7 +46,8 @@ func (v *VM) attachLegacy() error {
 }
 
 // attachVirtio puts dev into slot i: its registers on the bus, its doorbells
-// on KVM, which rings them without an exit.
+// on KVM, which rings them without an exit, and one that nobody hears, where the
+// driver acknowledges interrupts.
 func (v *VM) attachVirtio(i int, dev virtio.Device) error {
 	addr, irq := x86.VirtioSlot(i)
 	t, err := mmio.New(dev, v.mem, v.reportFault(dev))
@@ -54,6 +59,9 @@ func (v *VM) attachVirtio(i int, dev virtio.Device) error {
 		return err
 	}
 	if err := v.vm.IRQFD(t.Interrupt().FD(), irq); err != nil {
+		return err
+	}
+	if err := v.vm.IOEventFD(v.unread.FD(), addr+mmio.AckOffset, mmio.AckUsed); err != nil {
 		return err
 	}
 	for q, kick := range t.Kicks() {

@@ -11,6 +11,7 @@ import (
 	"github.com/microvm/microvm/vmm/bus"
 	"github.com/microvm/microvm/vmm/guestmem"
 	"github.com/microvm/microvm/vmm/kvm"
+	"github.com/microvm/microvm/vmm/virtio"
 	"github.com/microvm/microvm/vmm/virtio/mmio"
 	"github.com/microvm/microvm/vmm/x86"
 )
@@ -33,6 +34,7 @@ type VM struct {
 	ports      *bus.Bus
 	registers  *bus.Bus
 	transports []*mmio.Transport
+	unread     *virtio.EventFD // rung by acknowledgements
 	cpus       []*kvm.VCPU
 
 	once  sync.Once
@@ -83,6 +85,9 @@ func (v *VM) Close() error {
 	}
 	if v.vm != nil {
 		errs = append(errs, v.vm.Close())
+	}
+	if v.unread != nil {
+		errs = append(errs, v.unread.Close())
 	}
 	if v.mem != nil {
 		errs = append(errs, v.mem.Close())

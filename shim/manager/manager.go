@@ -23,6 +23,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/pkg/shim"
 	"github.com/containerd/log"
+	"github.com/containerd/typeurl/v2"
 
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -44,9 +45,20 @@ func New(version string) shim.Shim { return manager{version} }
 
 func (manager) Name() string { return Name }
 
+// Info implements [shim.Shim]. What containerd asks of the features is whether
+// there are read-only mounts with all below them, and whether pods can have user
+// namespaces, which takes id-mapped mounts. It would give a pod one of the host's,
+// by path: so it is told that there are none.
 func (m manager) Info(context.Context, io.Reader) (*types.RuntimeInfo, error) {
+	known := bundle.Features(m.version)
+	known.Linux.MountExtensions = nil
+	features, err := typeurl.MarshalAnyToProto(known)
+	if err != nil {
+		return nil, fmt.Errorf("encode features: %w", err)
+	}
 	return &types.RuntimeInfo{
-		Name: Name, Version: &types.RuntimeVersion{Version: m.version}, Annotations: map[string]string{allowMounts: allowedMounts()},
+		Name: Name, Version: &types.RuntimeVersion{Version: m.version}, Features: features,
+		Annotations: map[string]string{allowMounts: allowedMounts()},
 	}, nil
 }
 

@@ -5,7 +5,11 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
+
+	"github.com/containerd/typeurl/v2"
+	"github.com/opencontainers/runtime-spec/specs-go/features"
 )
 
 func TestAnswerFitsTheDaemon(t *testing.T) {
@@ -21,6 +25,22 @@ func TestAnswerFitsTheDaemon(t *testing.T) {
 	}
 	if err := answer(&bytes.Buffer{}, "unix:///s", "new"); err == nil {
 		t.Error("a version that is no number")
+	}
+}
+
+// TestInfo has the features as containerd reads them.
+func TestInfo(t *testing.T) {
+	info, err := New("v1").Info(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, err := typeurl.UnmarshalAny(info.GetFeatures())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, ok := read.(*features.Features)
+	if !ok || !slices.Contains(f.MountOptions, "rro") || f.Linux.MountExtensions != nil || f.Annotations["io.microvm.version"] != "v1" {
+		t.Errorf("features: %+v", read)
 	}
 }
 

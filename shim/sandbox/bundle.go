@@ -43,7 +43,14 @@ func podConfig(options *anypb.Any) (*PodSandboxConfig, error) {
 	if !strings.HasSuffix(options.GetTypeUrl(), configType) {
 		return c, nil
 	}
-	return c, api.Unpack(options, c)
+	if err := api.Unpack(options, c); err != nil {
+		return nil, err
+	}
+	userns := c.GetLinux().GetSecurityContext().GetNamespaceOptions().GetUsernsOptions()
+	if userns != nil && userns.GetMode() != NamespaceMode_NODE {
+		return nil, errors.New("a pod in a machine of its own has no user namespace of the host: leave out hostUsers: false")
+	}
+	return c, nil
 }
 
 // writeBundle makes dir the bundle of a sandbox, as CRI itself makes one for a pod

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -43,6 +44,21 @@ func TestBundleOfPod(t *testing.T) {
 		b.Namespace(specs.NetworkNamespace).Path != "/run/netns/one" || b.Spec.Linux.Sysctl["net.core.somaxconn"] != "5" ||
 		*size.Memory.Limit != 300<<20 || *size.CPU.Quota != 200000 || b.Spec.Annotations["io.microvm.cpus"] != "3" {
 		t.Errorf("%+v, resources %+v", b.Spec, size)
+	}
+}
+
+func TestUserNamespaceOfPod(t *testing.T) {
+	for mode, ok := range map[NamespaceMode]bool{NamespaceMode_POD: false, NamespaceMode_CONTAINER: false, NamespaceMode_NODE: true} {
+		value, err := proto.Marshal(&PodSandboxConfig{Linux: &LinuxPodSandboxConfig{
+			SecurityContext: &LinuxSandboxSecurityContext{NamespaceOptions: &NamespaceOption{UsernsOptions: &UserNamespace{Mode: mode}}},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = podConfig(&anypb.Any{TypeUrl: configType, Value: value})
+		if ok != (err == nil) || !ok && !strings.Contains(err.Error(), "hostUsers") {
+			t.Errorf("%v: %v", mode, err)
+		}
 	}
 }
 

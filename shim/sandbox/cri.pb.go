@@ -21,6 +21,58 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type NamespaceMode int32
+
+const (
+	NamespaceMode_POD       NamespaceMode = 0
+	NamespaceMode_CONTAINER NamespaceMode = 1
+	NamespaceMode_NODE      NamespaceMode = 2
+	NamespaceMode_TARGET    NamespaceMode = 3
+)
+
+// Enum value maps for NamespaceMode.
+var (
+	NamespaceMode_name = map[int32]string{
+		0: "POD",
+		1: "CONTAINER",
+		2: "NODE",
+		3: "TARGET",
+	}
+	NamespaceMode_value = map[string]int32{
+		"POD":       0,
+		"CONTAINER": 1,
+		"NODE":      2,
+		"TARGET":    3,
+	}
+)
+
+func (x NamespaceMode) Enum() *NamespaceMode {
+	p := new(NamespaceMode)
+	*p = x
+	return p
+}
+
+func (x NamespaceMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (NamespaceMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_cri_proto_enumTypes[0].Descriptor()
+}
+
+func (NamespaceMode) Type() protoreflect.EnumType {
+	return &file_cri_proto_enumTypes[0]
+}
+
+func (x NamespaceMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use NamespaceMode.Descriptor instead.
+func (NamespaceMode) EnumDescriptor() ([]byte, []int) {
+	return file_cri_proto_rawDescGZIP(), []int{0}
+}
+
 type PodSandboxConfig struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Metadata      *PodSandboxMetadata    `protobuf:"bytes,1,opt,name=metadata,proto3" json:"metadata,omitempty"`
@@ -142,12 +194,13 @@ func (x *PodSandboxMetadata) GetNamespace() string {
 }
 
 type LinuxPodSandboxConfig struct {
-	state         protoimpl.MessageState   `protogen:"open.v1"`
-	CgroupParent  string                   `protobuf:"bytes,1,opt,name=cgroup_parent,json=cgroupParent,proto3" json:"cgroup_parent,omitempty"`
-	Sysctls       map[string]string        `protobuf:"bytes,3,rep,name=sysctls,proto3" json:"sysctls,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Resources     *LinuxContainerResources `protobuf:"bytes,5,opt,name=resources,proto3" json:"resources,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state           protoimpl.MessageState       `protogen:"open.v1"`
+	CgroupParent    string                       `protobuf:"bytes,1,opt,name=cgroup_parent,json=cgroupParent,proto3" json:"cgroup_parent,omitempty"`
+	SecurityContext *LinuxSandboxSecurityContext `protobuf:"bytes,2,opt,name=security_context,json=securityContext,proto3" json:"security_context,omitempty"`
+	Sysctls         map[string]string            `protobuf:"bytes,3,rep,name=sysctls,proto3" json:"sysctls,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Resources       *LinuxContainerResources     `protobuf:"bytes,5,opt,name=resources,proto3" json:"resources,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *LinuxPodSandboxConfig) Reset() {
@@ -187,6 +240,13 @@ func (x *LinuxPodSandboxConfig) GetCgroupParent() string {
 	return ""
 }
 
+func (x *LinuxPodSandboxConfig) GetSecurityContext() *LinuxSandboxSecurityContext {
+	if x != nil {
+		return x.SecurityContext
+	}
+	return nil
+}
+
 func (x *LinuxPodSandboxConfig) GetSysctls() map[string]string {
 	if x != nil {
 		return x.Sysctls
@@ -201,6 +261,138 @@ func (x *LinuxPodSandboxConfig) GetResources() *LinuxContainerResources {
 	return nil
 }
 
+type LinuxSandboxSecurityContext struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	NamespaceOptions *NamespaceOption       `protobuf:"bytes,1,opt,name=namespace_options,json=namespaceOptions,proto3" json:"namespace_options,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *LinuxSandboxSecurityContext) Reset() {
+	*x = LinuxSandboxSecurityContext{}
+	mi := &file_cri_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LinuxSandboxSecurityContext) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LinuxSandboxSecurityContext) ProtoMessage() {}
+
+func (x *LinuxSandboxSecurityContext) ProtoReflect() protoreflect.Message {
+	mi := &file_cri_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LinuxSandboxSecurityContext.ProtoReflect.Descriptor instead.
+func (*LinuxSandboxSecurityContext) Descriptor() ([]byte, []int) {
+	return file_cri_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *LinuxSandboxSecurityContext) GetNamespaceOptions() *NamespaceOption {
+	if x != nil {
+		return x.NamespaceOptions
+	}
+	return nil
+}
+
+type NamespaceOption struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	UsernsOptions *UserNamespace         `protobuf:"bytes,5,opt,name=userns_options,json=usernsOptions,proto3" json:"userns_options,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NamespaceOption) Reset() {
+	*x = NamespaceOption{}
+	mi := &file_cri_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NamespaceOption) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NamespaceOption) ProtoMessage() {}
+
+func (x *NamespaceOption) ProtoReflect() protoreflect.Message {
+	mi := &file_cri_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NamespaceOption.ProtoReflect.Descriptor instead.
+func (*NamespaceOption) Descriptor() ([]byte, []int) {
+	return file_cri_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *NamespaceOption) GetUsernsOptions() *UserNamespace {
+	if x != nil {
+		return x.UsernsOptions
+	}
+	return nil
+}
+
+type UserNamespace struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Mode          NamespaceMode          `protobuf:"varint,1,opt,name=mode,proto3,enum=microvm.shim.cri.NamespaceMode" json:"mode,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UserNamespace) Reset() {
+	*x = UserNamespace{}
+	mi := &file_cri_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UserNamespace) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UserNamespace) ProtoMessage() {}
+
+func (x *UserNamespace) ProtoReflect() protoreflect.Message {
+	mi := &file_cri_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UserNamespace.ProtoReflect.Descriptor instead.
+func (*UserNamespace) Descriptor() ([]byte, []int) {
+	return file_cri_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *UserNamespace) GetMode() NamespaceMode {
+	if x != nil {
+		return x.Mode
+	}
+	return NamespaceMode_POD
+}
+
 type LinuxContainerResources struct {
 	state              protoimpl.MessageState `protogen:"open.v1"`
 	CpuPeriod          int64                  `protobuf:"varint,1,opt,name=cpu_period,json=cpuPeriod,proto3" json:"cpu_period,omitempty"`
@@ -213,7 +405,7 @@ type LinuxContainerResources struct {
 
 func (x *LinuxContainerResources) Reset() {
 	*x = LinuxContainerResources{}
-	mi := &file_cri_proto_msgTypes[3]
+	mi := &file_cri_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -225,7 +417,7 @@ func (x *LinuxContainerResources) String() string {
 func (*LinuxContainerResources) ProtoMessage() {}
 
 func (x *LinuxContainerResources) ProtoReflect() protoreflect.Message {
-	mi := &file_cri_proto_msgTypes[3]
+	mi := &file_cri_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -238,7 +430,7 @@ func (x *LinuxContainerResources) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinuxContainerResources.ProtoReflect.Descriptor instead.
 func (*LinuxContainerResources) Descriptor() ([]byte, []int) {
-	return file_cri_proto_rawDescGZIP(), []int{3}
+	return file_cri_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *LinuxContainerResources) GetCpuPeriod() int64 {
@@ -281,21 +473,34 @@ const file_cri_proto_rawDesc = "" +
 	"\x12PodSandboxMetadata\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03uid\x18\x02 \x01(\tR\x03uid\x12\x1c\n" +
-	"\tnamespace\x18\x03 \x01(\tR\tnamespace\"\x91\x02\n" +
+	"\tnamespace\x18\x03 \x01(\tR\tnamespace\"\xeb\x02\n" +
 	"\x15LinuxPodSandboxConfig\x12#\n" +
-	"\rcgroup_parent\x18\x01 \x01(\tR\fcgroupParent\x12N\n" +
+	"\rcgroup_parent\x18\x01 \x01(\tR\fcgroupParent\x12X\n" +
+	"\x10security_context\x18\x02 \x01(\v2-.microvm.shim.cri.LinuxSandboxSecurityContextR\x0fsecurityContext\x12N\n" +
 	"\asysctls\x18\x03 \x03(\v24.microvm.shim.cri.LinuxPodSandboxConfig.SysctlsEntryR\asysctls\x12G\n" +
 	"\tresources\x18\x05 \x01(\v2).microvm.shim.cri.LinuxContainerResourcesR\tresources\x1a:\n" +
 	"\fSysctlsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa7\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"m\n" +
+	"\x1bLinuxSandboxSecurityContext\x12N\n" +
+	"\x11namespace_options\x18\x01 \x01(\v2!.microvm.shim.cri.NamespaceOptionR\x10namespaceOptions\"Y\n" +
+	"\x0fNamespaceOption\x12F\n" +
+	"\x0euserns_options\x18\x05 \x01(\v2\x1f.microvm.shim.cri.UserNamespaceR\rusernsOptions\"D\n" +
+	"\rUserNamespace\x123\n" +
+	"\x04mode\x18\x01 \x01(\x0e2\x1f.microvm.shim.cri.NamespaceModeR\x04mode\"\xa7\x01\n" +
 	"\x17LinuxContainerResources\x12\x1d\n" +
 	"\n" +
 	"cpu_period\x18\x01 \x01(\x03R\tcpuPeriod\x12\x1b\n" +
 	"\tcpu_quota\x18\x02 \x01(\x03R\bcpuQuota\x12\x1d\n" +
 	"\n" +
 	"cpu_shares\x18\x03 \x01(\x03R\tcpuShares\x121\n" +
-	"\x15memory_limit_in_bytes\x18\x04 \x01(\x03R\x12memoryLimitInBytesB)Z'github.com/microvm/microvm/shim/sandboxb\x06proto3"
+	"\x15memory_limit_in_bytes\x18\x04 \x01(\x03R\x12memoryLimitInBytes*=\n" +
+	"\rNamespaceMode\x12\a\n" +
+	"\x03POD\x10\x00\x12\r\n" +
+	"\tCONTAINER\x10\x01\x12\b\n" +
+	"\x04NODE\x10\x02\x12\n" +
+	"\n" +
+	"\x06TARGET\x10\x03B)Z'github.com/microvm/microvm/shim/sandboxb\x06proto3"
 
 var (
 	file_cri_proto_rawDescOnce sync.Once
@@ -309,24 +514,33 @@ func file_cri_proto_rawDescGZIP() []byte {
 	return file_cri_proto_rawDescData
 }
 
-var file_cri_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_cri_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_cri_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_cri_proto_goTypes = []any{
-	(*PodSandboxConfig)(nil),        // 0: microvm.shim.cri.PodSandboxConfig
-	(*PodSandboxMetadata)(nil),      // 1: microvm.shim.cri.PodSandboxMetadata
-	(*LinuxPodSandboxConfig)(nil),   // 2: microvm.shim.cri.LinuxPodSandboxConfig
-	(*LinuxContainerResources)(nil), // 3: microvm.shim.cri.LinuxContainerResources
-	nil,                             // 4: microvm.shim.cri.LinuxPodSandboxConfig.SysctlsEntry
+	(NamespaceMode)(0),                  // 0: microvm.shim.cri.NamespaceMode
+	(*PodSandboxConfig)(nil),            // 1: microvm.shim.cri.PodSandboxConfig
+	(*PodSandboxMetadata)(nil),          // 2: microvm.shim.cri.PodSandboxMetadata
+	(*LinuxPodSandboxConfig)(nil),       // 3: microvm.shim.cri.LinuxPodSandboxConfig
+	(*LinuxSandboxSecurityContext)(nil), // 4: microvm.shim.cri.LinuxSandboxSecurityContext
+	(*NamespaceOption)(nil),             // 5: microvm.shim.cri.NamespaceOption
+	(*UserNamespace)(nil),               // 6: microvm.shim.cri.UserNamespace
+	(*LinuxContainerResources)(nil),     // 7: microvm.shim.cri.LinuxContainerResources
+	nil,                                 // 8: microvm.shim.cri.LinuxPodSandboxConfig.SysctlsEntry
 }
 var file_cri_proto_depIdxs = []int32{
-	1, // 0: microvm.shim.cri.PodSandboxConfig.metadata:type_name -> microvm.shim.cri.PodSandboxMetadata
-	2, // 1: microvm.shim.cri.PodSandboxConfig.linux:type_name -> microvm.shim.cri.LinuxPodSandboxConfig
-	4, // 2: microvm.shim.cri.LinuxPodSandboxConfig.sysctls:type_name -> microvm.shim.cri.LinuxPodSandboxConfig.SysctlsEntry
-	3, // 3: microvm.shim.cri.LinuxPodSandboxConfig.resources:type_name -> microvm.shim.cri.LinuxContainerResources
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	2, // 0: microvm.shim.cri.PodSandboxConfig.metadata:type_name -> microvm.shim.cri.PodSandboxMetadata
+	3, // 1: microvm.shim.cri.PodSandboxConfig.linux:type_name -> microvm.shim.cri.LinuxPodSandboxConfig
+	4, // 2: microvm.shim.cri.LinuxPodSandboxConfig.security_context:type_name -> microvm.shim.cri.LinuxSandboxSecurityContext
+	8, // 3: microvm.shim.cri.LinuxPodSandboxConfig.sysctls:type_name -> microvm.shim.cri.LinuxPodSandboxConfig.SysctlsEntry
+	7, // 4: microvm.shim.cri.LinuxPodSandboxConfig.resources:type_name -> microvm.shim.cri.LinuxContainerResources
+	5, // 5: microvm.shim.cri.LinuxSandboxSecurityContext.namespace_options:type_name -> microvm.shim.cri.NamespaceOption
+	6, // 6: microvm.shim.cri.NamespaceOption.userns_options:type_name -> microvm.shim.cri.UserNamespace
+	0, // 7: microvm.shim.cri.UserNamespace.mode:type_name -> microvm.shim.cri.NamespaceMode
+	8, // [8:8] is the sub-list for method output_type
+	8, // [8:8] is the sub-list for method input_type
+	8, // [8:8] is the sub-list for extension type_name
+	8, // [8:8] is the sub-list for extension extendee
+	0, // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_cri_proto_init() }
@@ -339,13 +553,14 @@ func file_cri_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cri_proto_rawDesc), len(file_cri_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   5,
+			NumEnums:      1,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_cri_proto_goTypes,
 		DependencyIndexes: file_cri_proto_depIdxs,
+		EnumInfos:         file_cri_proto_enumTypes,
 		MessageInfos:      file_cri_proto_msgTypes,
 	}.Build()
 	File_cri_proto = out.File

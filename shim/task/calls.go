@@ -71,8 +71,7 @@ func (s *Service) Kill(ctx context.Context, r *api.KillRequest) (*emptypb.Empty,
 	}
 	select {
 	case <-p.done:
-		// What containerd takes for "it is gone already".
-		return nil, status.Error(codes.NotFound, "process already finished")
+		return nil, errFinished
 	default:
 	}
 	e, err := ask(ctx, t, answerGrace, r, t.guest.Kill)
@@ -81,8 +80,15 @@ func (s *Service) Kill(ctx context.Context, r *api.KillRequest) (*emptypb.Empty,
 		t.machine.kill()
 		return &emptypb.Empty{}, nil
 	}
+	if status.Code(err) == codes.FailedPrecondition && p.hasRun() {
+		err = errFinished // the guest knows before the shim does
+	}
 	return e, err
 }
+
+// errFinished is what containerd takes for "it is gone already": the end of a
+// pod goes on.
+var errFinished = status.Error(codes.NotFound, "process already finished")
 
 // Pids implements [api.TaskService]. There is one process on the host that
 // stands for all of the container's; their own pids are the guest's and mean

@@ -61,6 +61,13 @@ func (p *process) turn(from, to api.Status) {
 	}
 }
 
+// hasRun tells whether there was a process ever: an exec is none before its start.
+func (p *process) hasRun() bool {
+	p.life.Lock()
+	defer p.life.Unlock()
+	return p.started || p.exec == ""
+}
+
 // watch waits for the process's end in the guest and makes it known.
 func (s *Service) watch(t *task, p *process) {
 	ctx := context.Background()

@@ -26,6 +26,9 @@ type daemon struct {
 // start-up and end of a daemon.
 const daemonGrace = time.Minute
 
+// onDisks is the handler whose root file systems are on disks.
+const onDisks = "ondisks"
+
 // sandboxed is the handler with the shim's own sandboxes.
 const sandboxed = "sandboxed"
 
@@ -54,6 +57,11 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.microvm]
       runtime_type = "io.containerd.microvm.v1"
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.microvm.options]
+        ConfigPath = "DIR/microvm.toml"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.ondisks]
+      runtime_type = "io.containerd.microvm.v1"
+      snapshotter = "blockfile"
+      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.ondisks.options]
         ConfigPath = "DIR/microvm.toml"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.sandboxed]
       runtime_type = "io.containerd.microvm.v1"

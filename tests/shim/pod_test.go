@@ -192,131 +192,161 @@ func withNamespaces(linux, namespaces object) object {
 
 const idle = "exec sleep 1000"
 
-func TestPodSharesItsMachine(t *testing.T) {
+// TestPod goes through what a pod's machine does for its containers.
+func TestPod(t *testing.T) {
 	eachWithPods(t, func(t *testing.T, p pods) {
-		one := p.pod(nil)
+		one := p.pod(object{
+			"resources": object{"memory_limit_in_bytes": 300 << 20, "cpu_quota": 200000, "cpu_period": 100000},
+			"sysctls":   object{"kernel.shmmax": "123456789", "kernel.sem": "100 200 30 40", "fs.mqueue.msg_max": "77"},
+		})
 		a, b := one.container(idle, private(nil)), one.container(idle, private(nil))
-		other := p.pod(nil)
-		c := other.container(idle, private(nil))
-		id := func(container, file string) string { return p.in(container, "readlink", file) }
-		boot := func(container string) string { return p.in(container, "cat", "/proc/sys/kernel/random/boot_id") }
-		if boot(a) != boot(b) || boot(a) == boot(c) {
-			t.Errorf("machines: %s, %s and %s", boot(a), boot(b), boot(c))
-		}
-		for _, kind := range []string{"ipc", "uts", "net"} {
-			if ns := "/proc/self/ns/" + kind; id(a, ns) != id(b, ns) {
-				t.Errorf("%s differs: %s and %s", ns, id(a, ns), id(b, ns))
-			}
-		}
-		for _, kind := range []string{"pid", "mnt", "cgroup"} {
-			if ns := "/proc/self/ns/" + kind; id(a, ns) == id(b, ns) {
-				t.Errorf("%s is shared: %s", ns, id(a, ns))
-			}
-		}
-		if got := p.in(a, "hostname"); got != "pod-host" {
-			t.Errorf("hostname %s", got)
-		}
-		p.in(a, "sh", "-c", "echo shared >/dev/shm/file")
-		if got := p.in(b, "cat", "/dev/shm/file"); got != "shared" {
-			t.Errorf("/dev/shm: %q", got)
-		}
-		if got := p.in(a, "sh", "-c", "df -k /dev/shm | awk 'END { print $2 }'"); got != "65536" {
-			t.Errorf("/dev/shm has %s KiB, want CRI's 64 MiB", got)
-		}
-		if got := p.in(c, "ls", "/dev/shm"); got != "" {
-			t.Errorf("/dev/shm of another pod: %q", got)
-		}
+		one.sharesItsMachine(a, b)
+		one.hasItsSize(a)
+		one.hasItsSettings(a)
+		one.sharesProcesses()
+		one.survivesOutOfMemory(a)
+		one.hasVolumes()
+		one.seesUpdatedVolume()
+		one.sharesSocket()
+		one.outlivesContainers(a)
 	})
 }
 
-// TestContainersOfPod come and go while the machine stays.
-func TestContainersOfPod(t *testing.T) {
-	eachWithPods(t, func(t *testing.T, p pods) {
-		one := p.pod(nil)
-		a := one.container(idle, private(nil))
-		boot := p.in(a, "cat", "/proc/sys/kernel/random/boot_id")
-		init := one.container("echo init; exit 3", private(nil))
-		p.waitExited(init)
-		if s := p.status(init); s.ExitCode != 3 || s.Reason != "Error" {
-			t.Errorf("init container: %+v", s)
+// sharesItsMachine among its containers a and b, but not with another pod.
+func (p pod) sharesItsMachine(a, b string) {
+	t := p.t
+	t.Helper()
+	other := p.pods.pod(nil)
+	c := other.container(idle, private(nil))
+	id := func(container, file string) string { return p.in(container, "readlink", file) }
+	boot := func(container string) string { return p.in(container, "cat", "/proc/sys/kernel/random/boot_id") }
+	if boot(a) != boot(b) || boot(a) == boot(c) {
+		t.Errorf("machines: %s, %s and %s", boot(a), boot(b), boot(c))
+	}
+	for _, kind := range []string{"ipc", "uts", "net"} {
+		if ns := "/proc/self/ns/" + kind; id(a, ns) != id(b, ns) {
+			t.Errorf("%s differs: %s and %s", ns, id(a, ns), id(b, ns))
 		}
-		if got := p.crictl("logs", init).Output(); got != "init\n" {
-			t.Errorf("logs: %q", got)
+	}
+	for _, kind := range []string{"pid", "mnt", "cgroup"} {
+		if ns := "/proc/self/ns/" + kind; id(a, ns) == id(b, ns) {
+			t.Errorf("%s is shared: %s", ns, id(a, ns))
 		}
-		p.crictl("rm", init).Output()
-		victim := one.container("trap 'exit 5' TERM; echo up >/tmp/up; while :; do sleep 0.1; done", private(nil))
-		command.Eventually(t, "it listens to signals", func() bool { return p.crictl("exec", "--sync", victim, "test", "-e", "/tmp/up").Run().Code == 0 })
-		p.crictl("stop", "--timeout", "60", victim).Output()
-		if s := p.status(victim); s.State != "CONTAINER_EXITED" || s.ExitCode != 5 {
-			t.Errorf("stopped container: %+v", s)
-		}
-		again := one.container(idle, private(nil))
-		if got := p.in(again, "cat", "/proc/sys/kernel/random/boot_id"); got != boot {
-			t.Errorf("another machine: %s, %s", got, boot)
-		}
-		if got := p.in(a, "echo", "well"); got != "well" {
-			t.Errorf("the peer says %q", got)
-		}
-		p.crictl("stopp", one.id).Output()
-		if s := p.status(a); s.State != "CONTAINER_EXITED" || s.ExitCode != 137 && s.ExitCode != 143 {
-			t.Errorf("container of a stopped pod: %+v", s)
-		}
-		p.crictl("rmp", one.id).Output()
-	})
+	}
+	if got := p.in(a, "hostname"); got != "pod-host" {
+		t.Errorf("hostname %s", got)
+	}
+	p.in(a, "sh", "-c", "echo shared >/dev/shm/file")
+	if got := p.in(b, "cat", "/dev/shm/file"); got != "shared" {
+		t.Errorf("/dev/shm: %q", got)
+	}
+	if got := p.in(a, "sh", "-c", "df -k /dev/shm | awk 'END { print $2 }'"); got != "65536" {
+		t.Errorf("/dev/shm has %s KiB, want CRI's 64 MiB", got)
+	}
+	if got := p.in(c, "ls", "/dev/shm"); got != "" {
+		t.Errorf("/dev/shm of another pod: %q", got)
+	}
+	p.crictl("rmp", "--force", other.id).Output()
 }
 
-// TestPodSharesProcesses only where that is asked for.
-func TestPodSharesProcesses(t *testing.T) {
-	eachWithPods(t, func(t *testing.T, p pods) {
-		shared := withNamespaces(nil, object{"network": ofNode, "pid": ofPod})
-		one := p.pod(nil)
-		alone := one.container("exec sleep 4444", private(nil))
-		a := one.container("sleep 1111; true", shared)
-		b := one.container("sleep 2222 & sleep 3333; true", shared)
-		sees := func(id, what string) bool { return strings.Contains(p.in(id, "ps"), what) }
-		command.Eventually(t, "a sees b", func() bool { return sees(a, "sleep 2222") && sees(b, "sleep 1111") })
-		if sees(alone, "sleep 1111") || sees(a, "sleep 4444") {
-			t.Errorf("a container that shares nothing is in it: %s", p.in(a, "ps"))
-		}
-		if p.in(a, "cat", "/proc/1/comm") == "microvm-agent" {
-			t.Error("the agent is in it")
-		}
-		p.crictl("stop", "--timeout", "1", b).Output()
-		if sees(a, "sleep 2222") || sees(a, "sleep 3333") || !sees(a, "sleep 1111") {
-			t.Errorf("after b's end: %s", p.in(a, "ps"))
-		}
-	})
+// hasItsSize as its annotations say.
+func (p pod) hasItsSize(a string) {
+	t := p.t
+	t.Helper()
+	if got, want := p.in(a, "nproc"), strconv.Itoa(min(2, goruntime.NumCPU())); got != want {
+		t.Errorf("%s CPUs, not %s", got, want)
+	}
+	kib, err := strconv.Atoi(p.in(a, "awk", "/MemTotal/ {print $2}", "/proc/meminfo"))
+	if err != nil || kib < 300<<10 || kib > 500<<10 {
+		t.Errorf("%d KiB, %v", kib, err)
+	}
 }
 
-// TestOutOfMemoryInPod is one container's own.
-func TestOutOfMemoryInPod(t *testing.T) {
-	eachWithPods(t, func(t *testing.T, p pods) {
-		one := p.pod(nil)
-		peer := one.container(idle, private(nil))
-		hungry := one.container("tail /dev/zero", private(object{"resources": object{"memory_limit_in_bytes": 64 << 20}}))
-		p.waitExited(hungry)
-		if s := p.status(hungry); s.Reason != "OOMKilled" || s.ExitCode != 137 {
-			t.Errorf("%+v", s)
-		}
-		if got := p.in(peer, "echo", "well"); got != "well" {
-			t.Errorf("the peer says %q", got)
-		}
+// hasItsSettings of IPC, in all containers that share it.
+func (p pod) hasItsSettings(a string) {
+	t := p.t
+	t.Helper()
+	if got := p.in(a, "cat", "/proc/sys/kernel/shmmax", "/proc/sys/kernel/sem", "/proc/sys/fs/mqueue/msg_max"); got != "123456789\n100\t200\t30\t40\n77" {
+		t.Errorf("settings: %q", got)
+	}
+	bad := p.file(object{
+		"metadata": object{"name": "bad", "namespace": "default", "attempt": 1, "uid": "bad"}, "hostname": "bad",
+		"linux": withNamespaces(object{"sysctls": object{"vm.swappiness": "1"}}, object{"network": ofNode}),
 	})
+	if o := p.crictl("runp", "--runtime", p.handler, bad).Run(); o.Code == 0 || !strings.Contains(o.Stderr, "vm.swappiness") {
+		t.Errorf("a setting of the whole machine: %v", o)
+	}
 }
 
-// TestPodSize is what the pod's annotations say, in guest and cgroup.
-func TestPodSize(t *testing.T) {
-	eachWithPods(t, func(t *testing.T, p pods) {
-		one := p.pod(object{"resources": object{"memory_limit_in_bytes": 300 << 20, "cpu_quota": 200000, "cpu_period": 100000}})
-		a := one.container(idle, private(nil))
-		if got, want := p.in(a, "nproc"), strconv.Itoa(min(2, goruntime.NumCPU())); got != want {
-			t.Errorf("%s CPUs, not %s", got, want)
-		}
-		kib, err := strconv.Atoi(p.in(a, "awk", "/MemTotal/ {print $2}", "/proc/meminfo"))
-		if err != nil || kib < 300<<10 || kib > 500<<10 {
-			t.Errorf("%d KiB, %v", kib, err)
-		}
-	})
+// sharesProcesses only where that is asked for.
+func (p pod) sharesProcesses() {
+	t := p.t
+	t.Helper()
+	shared := withNamespaces(nil, object{"network": ofNode, "pid": ofPod})
+	alone := p.container("exec sleep 4444", private(nil))
+	a := p.container("sleep 1111; true", shared)
+	b := p.container("sleep 2222 & sleep 3333; true", shared)
+	sees := func(id, what string) bool { return strings.Contains(p.in(id, "ps"), what) }
+	command.Eventually(t, "a sees b", func() bool { return sees(a, "sleep 2222") && sees(b, "sleep 1111") })
+	if sees(alone, "sleep 1111") || sees(a, "sleep 4444") {
+		t.Errorf("a container that shares nothing is in it: %s", p.in(a, "ps"))
+	}
+	if p.in(a, "cat", "/proc/1/comm") == "microvm-agent" {
+		t.Error("the agent is in it")
+	}
+	p.crictl("stop", "--timeout", "1", b).Output()
+	if sees(a, "sleep 2222") || sees(a, "sleep 3333") || !sees(a, "sleep 1111") {
+		t.Errorf("after b's end: %s", p.in(a, "ps"))
+	}
+	p.crictl("rm", "--force", alone, a, b).Output()
+}
+
+// survivesOutOfMemory of one container.
+func (p pod) survivesOutOfMemory(peer string) {
+	t := p.t
+	t.Helper()
+	hungry := p.container("tail /dev/zero", private(object{"resources": object{"memory_limit_in_bytes": 64 << 20}}))
+	p.waitExited(hungry)
+	if s := p.status(hungry); s.Reason != "OOMKilled" || s.ExitCode != 137 {
+		t.Errorf("%+v", s)
+	}
+	if got := p.in(peer, "echo", "well"); got != "well" {
+		t.Errorf("the peer says %q", got)
+	}
+}
+
+// outlivesContainers that come and go.
+func (p pod) outlivesContainers(a string) {
+	t := p.t
+	t.Helper()
+	boot := p.in(a, "cat", "/proc/sys/kernel/random/boot_id")
+	init := p.container("echo init; exit 3", private(nil))
+	p.waitExited(init)
+	if s := p.status(init); s.ExitCode != 3 || s.Reason != "Error" {
+		t.Errorf("init container: %+v", s)
+	}
+	if got := p.crictl("logs", init).Output(); got != "init\n" {
+		t.Errorf("logs: %q", got)
+	}
+	p.crictl("rm", init).Output()
+	victim := p.container("trap 'exit 5' TERM; echo up >/tmp/up; while :; do sleep 0.1; done", private(nil))
+	command.Eventually(t, "it listens to signals", func() bool { return p.crictl("exec", "--sync", victim, "test", "-e", "/tmp/up").Run().Code == 0 })
+	p.crictl("stop", "--timeout", "60", victim).Output()
+	if s := p.status(victim); s.State != "CONTAINER_EXITED" || s.ExitCode != 5 {
+		t.Errorf("stopped container: %+v", s)
+	}
+	again := p.container(idle, private(nil))
+	if got := p.in(again, "cat", "/proc/sys/kernel/random/boot_id"); got != boot {
+		t.Errorf("another machine: %s, %s", got, boot)
+	}
+	if got := p.in(a, "echo", "well"); got != "well" {
+		t.Errorf("the peer says %q", got)
+	}
+	p.crictl("stopp", p.id).Output()
+	if s := p.status(a); s.State != "CONTAINER_EXITED" || s.ExitCode != 137 && s.ExitCode != 143 {
+		t.Errorf("container of a stopped pod: %+v", s)
+	}
+	p.crictl("rmp", p.id).Output()
 }
 
 // TestPodGrows has containers that ask together for more than a machine has of
@@ -438,24 +468,5 @@ func TestPodWithoutPause(t *testing.T) {
 			// All of the machine: more than the container's own.
 			return figure(s.CPU.UsageCoreNanoSeconds.Value) > 1e8 && figure(s.Memory.UsageBytes.Value) > 32<<20
 		})
-	})
-}
-
-// TestPodSettings are those of the pod's IPC, in all containers that share it.
-func TestPodSettings(t *testing.T) {
-	eachWithPods(t, func(t *testing.T, p pods) {
-		settings := object{"kernel.shmmax": "123456789", "kernel.sem": "100 200 30 40", "fs.mqueue.msg_max": "77"}
-		one := p.pod(object{"sysctls": settings})
-		a := one.container(idle, private(nil))
-		if got := p.in(a, "cat", "/proc/sys/kernel/shmmax", "/proc/sys/kernel/sem", "/proc/sys/fs/mqueue/msg_max"); got != "123456789\n100\t200\t30\t40\n77" {
-			t.Errorf("settings: %q", got)
-		}
-		bad := p.file(object{
-			"metadata": object{"name": "bad", "namespace": "default", "attempt": 1, "uid": "bad"}, "hostname": "bad",
-			"linux": withNamespaces(object{"sysctls": object{"vm.swappiness": "1"}}, object{"network": ofNode}),
-		})
-		if o := p.crictl("runp", "--runtime", p.handler, bad).Run(); o.Code == 0 || !strings.Contains(o.Stderr, "vm.swappiness") {
-			t.Errorf("a setting of the whole machine: %v", o)
-		}
 	})
 }

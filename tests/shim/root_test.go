@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	sandboxapi "github.com/containerd/containerd/api/runtime/sandbox/v1"
 	"golang.org/x/sys/unix"
@@ -123,7 +124,14 @@ func TestRootsOnDisks(t *testing.T) {
 	wantText(t, b.inRoot("loop", "cat /new", loop...), "again\n")
 
 	b.refuseRoots(image)
+	ctx := t.Context()
+	running := b.rootRequest("running", "while true; do echo stopped >/new; sleep 0.1; done", os.DevNull, []*api.Mount{{Type: "ext4", Source: image}})
+	must(b.tasks.Create(ctx, running))(t)
+	must(b.tasks.Start(ctx, &api.StartRequest{Id: "running"}))(t)
+	time.Sleep(300 * time.Millisecond) // it writes
 	must(b.sandbox.StopSandbox(t.Context(), &sandboxapi.StopSandboxRequest{SandboxID: b.id}))(t)
+	must(b.tasks.Delete(ctx, &api.DeleteRequest{Id: "running"}))(t)
+	checkImage(t, image, "/new", "stopped\n")
 	b.shutdown()
 }
 
@@ -228,5 +236,32 @@ func TestDiskSnapshotters(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestPodOnDisks has its sandbox and containers on images, and the sandbox's
+// program in the guest, for it holds the processes that are shared.
+func TestPodOnDisks(t *testing.T) {
+	labtest.SameOnBoth(t)
+	for _, d := range daemons {
+		if len(d.handlers) == 1 {
+			continue // a version without the snapshotter
+		}
+		withPods(t, d, onDisks, func(t *testing.T, p pods) {
+			one := p.pod(nil)
+			shared := withNamespaces(nil, object{"network": ofNode, "pid": ofPod})
+			a, b := one.container("exec sleep 1111", shared), one.container("exec sleep 2222", shared)
+			const script = "ps; head -n 1 /proc/mounts; echo new >/new"
+			for _, id := range []string{a, b} {
+				if got := p.in(id, "sh", "-c", script); !strings.Contains(got, "sleep 1111\n") || !strings.Contains(got, "sleep 2222\n") || !strings.Contains(got, "\n/dev/vda") || !strings.Contains(got, " / ext4 rw,") {
+					t.Errorf("%q", got)
+				}
+			}
+			p.crictl("rm", "--force", a).Output()
+			c := one.container(idle, shared)
+			if got := p.in(c, "sh", "-c", "test -e /new || cat /etc/replaced"); got != "upper" {
+				t.Errorf("a new one: %q", got)
+			}
+		})
 	}
 }

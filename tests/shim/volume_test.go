@@ -18,47 +18,46 @@ func volume(host, container string, readOnly bool) object {
 	return object{"host_path": host, "container_path": container, "readonly": readOnly}
 }
 
-// TestVolumes are what a kubelet makes of a pod's.
-func TestVolumes(t *testing.T) {
-	eachWithPods(t, func(t *testing.T, p pods) {
-		host := t.TempDir()
-		put(t, host+"/data/sub/file", "sub\n")
-		put(t, host+"/log", "")
-		memory := host + "/memory"
-		if err := os.Mkdir(memory, 0o777); err != nil {
-			t.Fatal(err)
+// hasVolumes as a kubelet makes them.
+func (p pod) hasVolumes() {
+	t := p.t
+	t.Helper()
+	host := t.TempDir()
+	put(t, host+"/data/sub/file", "sub\n")
+	put(t, host+"/log", "")
+	memory := host + "/memory"
+	if err := os.Mkdir(memory, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", memory, "tmpfs", 0, "size=1m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(memory, unix.MNT_DETACH); err != nil {
+			t.Error(err)
 		}
-		if err := unix.Mount("tmpfs", memory, "tmpfs", 0, "size=1m"); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := unix.Unmount(memory, unix.MNT_DETACH); err != nil {
-				t.Error(err)
-			}
-		})
-		one := p.pod(nil)
-		a := one.containerWith(idle, private(nil),
-			volume(host+"/data", "/data", false), volume(host+"/data", "/data-ro", true), volume(host+"/data/sub", "/sub", false),
-			volume(host+"/log", "/dev/termination-log", false), volume(memory, "/memory", false))
-		p.in(a, "sh", "-c", "echo new >/data/new; echo more >>/sub/file; echo why >/dev/termination-log")
-		for file, want := range map[string]string{"/data/new": "new\n", "/data/sub/file": "sub\nmore\n", "/log": "why\n"} {
-			if got, err := os.ReadFile(host + file); err != nil || string(got) != want {
-				t.Errorf("%s on the host: %q, %v", file, got, err)
-			}
-		}
-		if got := p.in(a, "cat", "/data-ro/new", "/sub/file"); got != "new\nsub\nmore" {
-			t.Errorf("read-only and of a part: %q", got)
-		}
-		for _, script := range []string{"echo no >/data-ro/new", "rm /data-ro/new", "mkdir /data-ro/dir"} {
-			if o := p.crictl("exec", "--sync", a, "sh", "-c", script).Run(); o.Code == 0 || !strings.Contains(o.Stderr+o.Stdout, "Read-only") {
-				t.Errorf("%s: %v", script, o)
-			}
-		}
-		if o := p.crictl("exec", "--sync", a, "sh", "-c", "dd if=/dev/zero of=/memory/file bs=1024 count=2000").Run(); o.Code == 0 || !strings.Contains(o.Stderr+o.Stdout, "No space left") {
-			t.Errorf("a full volume: %v", o)
-		}
-		checkVolumeDevice(t, one)
 	})
+	a := p.containerWith(idle, private(nil),
+		volume(host+"/data", "/data", false), volume(host+"/data", "/data-ro", true), volume(host+"/data/sub", "/sub", false),
+		volume(host+"/log", "/dev/termination-log", false), volume(memory, "/memory", false))
+	p.in(a, "sh", "-c", "echo new >/data/new; echo more >>/sub/file; echo why >/dev/termination-log")
+	for file, want := range map[string]string{"/data/new": "new\n", "/data/sub/file": "sub\nmore\n", "/log": "why\n"} {
+		if got, err := os.ReadFile(host + file); err != nil || string(got) != want {
+			t.Errorf("%s on the host: %q, %v", file, got, err)
+		}
+	}
+	if got := p.in(a, "cat", "/data-ro/new", "/sub/file"); got != "new\nsub\nmore" {
+		t.Errorf("read-only and of a part: %q", got)
+	}
+	for _, script := range []string{"echo no >/data-ro/new", "rm /data-ro/new", "mkdir /data-ro/dir"} {
+		if o := p.crictl("exec", "--sync", a, "sh", "-c", script).Run(); o.Code == 0 || !strings.Contains(o.Stderr+o.Stdout, "Read-only") {
+			t.Errorf("%s: %v", script, o)
+		}
+	}
+	if o := p.crictl("exec", "--sync", a, "sh", "-c", "dd if=/dev/zero of=/memory/file bs=1024 count=2000").Run(); o.Code == 0 || !strings.Contains(o.Stderr+o.Stdout, "No space left") {
+		t.Errorf("a full volume: %v", o)
+	}
+	checkVolumeDevice(t, p)
 }
 
 // checkVolumeDevice gives a block device of the host to two containers of a pod.
@@ -105,55 +104,54 @@ func program(t *testing.T) string {
 	return dir
 }
 
-// TestUpdatedVolume is a configMap or secret, whose link a kubelet swaps.
-func TestUpdatedVolume(t *testing.T) {
-	eachWithPods(t, func(t *testing.T, p pods) {
-		host := t.TempDir()
-		swap := func(version string) {
-			t.Helper()
-			put(t, host+"/.."+version+"/key", version)
-			if err := os.Symlink(".."+version, host+"/..data_tmp"); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.Rename(host+"/..data_tmp", host+"/..data"); err != nil {
-				t.Fatal(err)
-			}
-		}
-		swap("one")
-		if err := os.Symlink("..data/key", host+"/key"); err != nil {
+// seesUpdatedVolume, a configMap or secret, whose link a kubelet swaps.
+func (p pod) seesUpdatedVolume() {
+	t := p.t
+	t.Helper()
+	host := t.TempDir()
+	swap := func(version string) {
+		t.Helper()
+		put(t, host+"/.."+version+"/key", version)
+		if err := os.Symlink(".."+version, host+"/..data_tmp"); err != nil {
 			t.Fatal(err)
 		}
-		a := p.pod(nil).containerWith("/self/"+programName+" /config >/tmp/events & "+idle, private(nil), volume(host, "/config", true), volume(program(t), "/self", true))
-		for i := 0; p.in(a, "sh", "-c", "cat /tmp/events || :") == ""; i++ { // until the watch counts
-			if i == 50 {
-				t.Fatal("the container is not told of new files")
-			}
-			put(t, fmt.Sprint(host, "/new", i), "")
-		}
-		if got := p.in(a, "cat", "/config/key"); got != "one" {
-			t.Errorf("%q", got)
-		}
-		swap("two")
-		if err := os.RemoveAll(host + "/..one"); err != nil {
+		if err := os.Rename(host+"/..data_tmp", host+"/..data"); err != nil {
 			t.Fatal(err)
 		}
-		command.Eventually(t, "the update is seen", func() bool { return p.in(a, "cat", "/config/key") == "two" })
-		command.Eventually(t, "the container is told of it", func() bool { return strings.Contains(p.in(a, "sh", "-c", "cat /tmp/events || :"), "moved ..data") })
-	})
+	}
+	swap("one")
+	if err := os.Symlink("..data/key", host+"/key"); err != nil {
+		t.Fatal(err)
+	}
+	a := p.containerWith("/self/"+programName+" /config >/tmp/events & "+idle, private(nil), volume(host, "/config", true), volume(program(t), "/self", true))
+	for i := 0; p.in(a, "sh", "-c", "cat /tmp/events || :") == ""; i++ { // until the watch counts
+		if i == 50 {
+			t.Fatal("the container is not told of new files")
+		}
+		put(t, fmt.Sprint(host, "/new", i), "")
+	}
+	if got := p.in(a, "cat", "/config/key"); got != "one" {
+		t.Errorf("%q", got)
+	}
+	swap("two")
+	if err := os.RemoveAll(host + "/..one"); err != nil {
+		t.Fatal(err)
+	}
+	command.Eventually(t, "the update is seen", func() bool { return p.in(a, "cat", "/config/key") == "two" })
+	command.Eventually(t, "the container is told of it", func() bool { return strings.Contains(p.in(a, "sh", "-c", "cat /tmp/events || :"), "moved ..data") })
 }
 
-// TestSocketInVolume joins two containers of a pod.
-func TestSocketInVolume(t *testing.T) {
-	eachWithPods(t, func(t *testing.T, p pods) {
-		dir := t.TempDir()
-		one := p.pod(nil)
-		const serve = "ln -s /shared/log /dev/log; touch /tmp/out; exec syslogd -n -O /tmp/out"
-		server := one.containerWith(serve, private(nil), volume(dir, "/shared", false))
-		client := one.containerWith("ln -s /elsewhere/log /dev/log; "+idle, private(nil), volume(dir, "/elsewhere", false))
-		command.Eventually(t, "the socket is there", func() bool {
-			return p.crictl("exec", "--sync", client, "test", "-S", "/elsewhere/log").Run().Code == 0
-		})
-		p.in(client, "logger", "hello")
-		command.Eventually(t, "the message has arrived", func() bool { return strings.Contains(p.in(server, "cat", "/tmp/out"), "hello") })
+// sharesSocket between two containers.
+func (p pod) sharesSocket() {
+	t := p.t
+	t.Helper()
+	dir := t.TempDir()
+	const serve = "ln -s /shared/log /dev/log; touch /tmp/out; exec syslogd -n -O /tmp/out"
+	server := p.containerWith(serve, private(nil), volume(dir, "/shared", false))
+	client := p.containerWith("ln -s /elsewhere/log /dev/log; "+idle, private(nil), volume(dir, "/elsewhere", false))
+	command.Eventually(t, "the socket is there", func() bool {
+		return p.crictl("exec", "--sync", client, "test", "-S", "/elsewhere/log").Run().Code == 0
 	})
+	p.in(client, "logger", "hello")
+	command.Eventually(t, "the message has arrived", func() bool { return strings.Contains(p.in(server, "cat", "/tmp/out"), "hello") })
 }

@@ -57,6 +57,16 @@ var suites = []suite{
 		detailed: true,
 	},
 	{
+		name: "cri", about: "critest through containerd on the software machine",
+		command: []string{"go", "test", "-count=1", "-timeout=4h", "-skip=^TestPeer$", "-json", "./tests/cri"},
+		env:     []string{"MICROVM_MACHINE=software", "MICROVM_BIN=" + abs("bin"), "CGO_ENABLED=0"},
+	},
+	{
+		name: "cri-peer", about: "critest through containerd with runc",
+		command: []string{"go", "test", "-count=1", "-timeout=1h", "-run=^TestPeer$", "-json", "./tests/cri"},
+		env:     []string{"MICROVM_MACHINE=software", "MICROVM_BIN=" + abs("bin"), "CGO_ENABLED=0"},
+	},
+	{
 		name: "kvm", about: "the embedded VMM with tiny guests and Linux on real KVM (in the lab where the CPU has none)",
 		binaries: []binary{
 			{"bin/tests/kvm.test", "vmm/kvm"}, {"bin/tests/x86.test", "vmm/x86"}, {"bin/tests/vmm.test", "vmm"},

@@ -143,7 +143,7 @@ func (t *Transport) fail(run uint64, err error) {
 		return // it is on record, or its activation is over
 	}
 	t.report(err)
-	t.interrupt(interruptConfig)
+	t.tellChange()
 }
 
 // reset puts everything back to the start, when the device has stopped.
@@ -160,5 +160,5 @@ func (t *Transport) reset() {
 	for i := range t.queues {
 		t.queues[i].clear()
 	}
-	t.interrupts.Store(0)
+	t.changed.Store(false)
 }

@@ -89,7 +89,7 @@ func (q *setup) activated(t *Transport) *virtio.Queue {
 		return nil
 	}
 	q.kick.Restart()
-	return &virtio.Queue{Queue: q.ring, Kick: q.kick, Interrupt: func() { t.interrupt(interruptUsed) }}
+	return &virtio.Queue{Queue: q.ring, Kick: q.kick, Interrupt: t.irq.Ring}
 }
 
 func (q *setup) clear() {

@@ -25,7 +25,7 @@ type Transport struct {
 	irq      *virtio.EventFD
 	report   func(error)
 
-	interrupts atomic.Uint32
+	changed    atomic.Bool // the driver was not told yet that configuration has
 	generation atomic.Uint32
 	refused    atomic.Uint64
 
@@ -144,21 +144,40 @@ func find(offset uint64, width int) *register {
 	return registerAt[offset/4]
 }
 
+// A write of AckUsed at AckOffset has no effect: a VMM may swallow it, as it
+// follows nearly every interrupt.
+const (
+	AckOffset = 0x064
+	AckUsed   = interruptUsed
+)
+
+// interruptStatus always says that a buffer may have been used, at which the
+// driver looks into its rings. So there is nothing to acknowledge of it.
+func (t *Transport) interruptStatus() uint32 {
+	if t.changed.Load() {
+		return interruptUsed | interruptConfig
+	}
+	return interruptUsed
+}
+
 // acknowledge clears interrupts that the driver has seen.
 func (t *Transport) acknowledge(v uint32) bool {
-	t.interrupts.And(^v)
+	if v&interruptConfig != 0 {
+		t.changed.Store(false)
+	}
 	return v&^(interruptUsed|interruptConfig) == 0
 }
 
-func (t *Transport) interrupt(cause uint32) {
-	t.interrupts.Or(cause)
+// tellChange interrupts the driver for a change of configuration or status.
+func (t *Transport) tellChange() {
+	t.changed.Store(true)
 	t.irq.Ring()
 }
 
 // ConfigChanged tells the driver that configuration space has changed.
 func (t *Transport) ConfigChanged() {
 	t.generation.Add(1)
-	t.interrupt(interruptConfig)
+	t.tellChange()
 }
 
 // Close stops the device and gives the doorbells back. The VM that they are

@@ -11,7 +11,7 @@ func TestIdentity(t *testing.T) {
 	d := newDriver(t)
 	for name, want := range map[string]uint32{
 		"MagicValue": 0x74726976, "Version": 2, "DeviceID": 42, "Status": 0, "QueueNumMax": ringSize,
-		"QueueReady": 0, "InterruptStatus": 0, "SHMLenLow": 0xffff_ffff, "SHMLenHigh": 0xffff_ffff,
+		"QueueReady": 0, "InterruptStatus": interruptUsed, "SHMLenLow": 0xffff_ffff, "SHMLenHigh": 0xffff_ffff,
 	} {
 		if got := d.read(name); got != want {
 			t.Errorf("%s: got %#x, want %#x", name, got, want)
@@ -75,12 +75,16 @@ func TestInterrupts(t *testing.T) {
 	if d.read("InterruptStatus") != interruptUsed|interruptConfig || d.read("ConfigGeneration") != 1 {
 		t.Errorf("interrupt status %#x, generation %d", d.read("InterruptStatus"), d.read("ConfigGeneration"))
 	}
-	d.must("InterruptACK", interruptUsed)
-	if got := d.read("InterruptStatus"); got != interruptConfig {
-		t.Errorf("after the ack: %#x", got)
+	d.must("InterruptACK", AckUsed)
+	if got := d.read("InterruptStatus"); got != interruptUsed|interruptConfig {
+		t.Errorf("after the ack of a used buffer: %#x", got)
 	}
-	if d.write("InterruptACK", 0xffff_fff0) || d.read("InterruptStatus") != interruptConfig {
+	if d.write("InterruptACK", 0xffff_fff0) || d.read("InterruptStatus") != interruptUsed|interruptConfig {
 		t.Error("ack of interrupts that do not exist had an effect or was not counted")
+	}
+	d.must("InterruptACK", interruptUsed|interruptConfig)
+	if got := d.read("InterruptStatus"); got != interruptUsed {
+		t.Errorf("after the ack of both: %#x", got)
 	}
 }
 
@@ -93,11 +97,11 @@ func TestFaultAsksForReset(t *testing.T) {
 	if s := d.read("Status"); s != running|statusNeedsReset {
 		t.Fatalf("status %#x, want DEVICE_NEEDS_RESET", s)
 	}
-	if d.read("InterruptStatus") != interruptConfig || d.reports() != 1 {
+	if d.read("InterruptStatus") != interruptUsed|interruptConfig || d.reports() != 1 {
 		t.Errorf("interrupt status %#x, %d reports; want one of each", d.read("InterruptStatus"), d.reports())
 	}
 	d.must("Status", 0)
-	if d.read("Status") != 0 || d.read("InterruptStatus") != 0 {
+	if d.read("Status") != 0 || d.read("InterruptStatus") != interruptUsed {
 		t.Errorf("after reset: status %#x, interrupts %#x", d.read("Status"), d.read("InterruptStatus"))
 	}
 	d.start()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"io"
 	"os"
 	"testing"
 	"time"
@@ -17,7 +18,7 @@ import (
 
 // guest is a driver with both rings.
 type guest struct {
-	t      *testing.T
+	t      testing.TB
 	dev    *Device
 	rx, tx *queuetest.Driver
 	failed chan error
@@ -26,7 +27,7 @@ type guest struct {
 
 const guestMemory = 8 << 20
 
-func newGuest(t *testing.T, tap bool) *guest {
+func newGuest(t testing.TB, tap bool) *guest {
 	t.Helper()
 	mem := queuetest.Memory(t, guestMemory)
 	g := &guest{
@@ -42,14 +43,24 @@ func newGuest(t *testing.T, tap bool) *guest {
 	return g
 }
 
-func (g *guest) activate() {
+func (g *guest) activate() { g.activateWith(g.rx.Activated()) }
+
+func (g *guest) activateWith(rx *virtio.Queue) {
 	g.t.Helper()
 	err := g.dev.Activate(virtio.Activation{
 		Memory: g.rx.Mem, Features: virtio.TransportFeatures | g.dev.Features(),
-		Queues: []*virtio.Queue{g.rx.Activated(), g.tx.Activated()},
+		Queues: []*virtio.Queue{rx, g.tx.Activated()},
 		Fail:   func(err error) { g.failed <- err },
 	})
 	if err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+func (g *guest) attachFD(fd int) {
+	g.t.Helper()
+	unix.SetNonblock(fd, true)
+	if err := g.dev.Attach(os.NewFile(uintptr(fd), "guest")); err != nil {
 		g.t.Fatal(err)
 	}
 }
@@ -188,6 +199,31 @@ func TestFewBuffersAreUsedToTheLast(t *testing.T) {
 	}
 	g.rx.Kick()
 	g.rx.WaitUsed()
+}
+
+// TestOtherEndIsGone has the network's process end before its guest.
+func TestOtherEndIsGone(t *testing.T) {
+	g := newGuest(t, false)
+	for range queueSize / 2 {
+		g.rx.Add(nil, 1536)
+	}
+	g.activate()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.dev.Attach(os.NewFile(uintptr(fds[0]), "guest")); err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(fds[1])
+	select {
+	case err := <-g.warned:
+		if !errors.Is(err, io.EOF) {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("nobody is told")
+	}
 }
 
 func TestDetachAndAttach(t *testing.T) {

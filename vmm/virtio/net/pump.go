@@ -49,6 +49,7 @@ func newPump(d *Device) (*pump, error) {
 	p.tx = sender{
 		pump: p, queue: d.active.Queue(queueTx), counts: &d.counts.tx, pace: pacer{rate: d.config.Send}, foreign: &d.counts.foreign,
 	}
+	p.rx.read, p.tx.try = p.rx.readSome, p.tx.writeSome
 	return p, nil
 }
 

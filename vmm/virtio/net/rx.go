@@ -2,9 +2,11 @@ package net
 
 import (
 	"fmt"
+	"io"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/microvm/microvm/vmm/guestmem"
 	"github.com/microvm/microvm/vmm/virtio"
 	"github.com/microvm/microvm/vmm/virtio/queue"
 )
@@ -25,8 +27,13 @@ type receiver struct {
 	held  []*queue.Chain
 	spare []*queue.Chain
 	room  int
-	iov   [][]byte
+	iov   guestmem.Vector
 	used  []queue.Used
+
+	// read is readSome; frames and err are what it has done.
+	read   func(fd uintptr) bool
+	frames int
+	err    error
 }
 
 func (r *receiver) run() error {
@@ -94,31 +101,11 @@ func (r *receiver) take() (bool, error) {
 // readFrames reads until more buffers are needed. It parks while there is
 // nothing to read.
 func (r *receiver) readFrames() error {
-	var err error
-	frames := 0
-	perr := r.pump.raw.Read(func(fd uintptr) bool {
-		for r.enough() && frames < batch && r.pace.wait() <= 0 {
-			var n int
-			n, err = unix.Readv(int(fd), r.target())
-			if err == unix.EINTR {
-				continue
-			}
-			if err == unix.EAGAIN {
-				r.queue.Notify()
-				frames, err = 0, nil
-				return false
-			}
-			if err != nil {
-				return true
-			}
-			r.deliver(n)
-			frames++
-		}
-		return true
-	})
+	r.frames, r.err = 0, nil
+	err := r.pump.raw.Read(r.read)
 	r.queue.Notify()
-	if err == nil {
-		err = perr
+	if r.err != nil {
+		err = r.err
 	}
 	if err != nil {
 		return fileError{err}
@@ -126,17 +113,44 @@ func (r *receiver) readFrames() error {
 	return nil
 }
 
+// readSome reads from the file until it has no more, and returns false then, or
+// until enough frames are read, or none must be.
+func (r *receiver) readSome(fd uintptr) bool {
+	for r.enough() && r.frames < batch && r.pace.wait() <= 0 {
+		n, err := r.target().Readv(int(fd))
+		if err == unix.EINTR {
+			continue
+		}
+		if err == unix.EAGAIN {
+			r.queue.Notify()
+			r.frames = 0
+			return false
+		}
+		if err == nil && n == 0 {
+			err = io.EOF // no frame is empty: the other end is gone
+		}
+		if err != nil {
+			r.err = err
+			return true
+		}
+		r.deliver(n)
+		r.frames++
+	}
+	return true
+}
+
 // target is where a frame is read to.
-func (r *receiver) target() [][]byte {
+func (r *receiver) target() guestmem.Vector {
 	r.iov = r.iov[:0]
 	for i, c := range r.held {
 		if i > 0 && !r.mergeable || len(r.iov)+len(c.Writable) > iovMax {
 			break
 		}
-		r.iov = append(r.iov, c.Writable...)
-	}
-	if r.pump.skip > 0 {
-		r.iov = cut(r.iov[:0], r.iov, r.pump.skip) // never ahead of what it reads
+		skip := 0
+		if i == 0 {
+			skip = r.pump.skip // a buffer is larger than the header
+		}
+		r.iov = r.iov.Append(c.Writable, skip)
 	}
 	return r.iov
 }

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/microvm/microvm/vmm/guestmem"
 	"github.com/microvm/microvm/vmm/virtio"
 	"github.com/microvm/microvm/vmm/virtio/queue"
 )
@@ -18,11 +19,16 @@ type sender struct {
 	counts *direction
 	pace   pacer
 	chain  queue.Chain
-	iov    [][]byte
+	iov    guestmem.Vector
+	heads  [1][]byte // the pieces that head is, see gather
 	// foreign counts frames that were dropped for their source; head is what
 	// has been looked at of a frame that is not.
 	foreign *atomic.Uint64
 	head    [headerSize + ethernetHeader]byte
+
+	// try is writeSome, and err what came of it.
+	try func(fd uintptr) bool
+	err error
 }
 
 func (s *sender) run() error { return s.queue.Run(s.drain) }
@@ -85,7 +91,7 @@ func (s *sender) send() error {
 // change its own meanwhile.
 func (s *sender) gather() bool {
 	if len(s.pump.froms) == 0 {
-		s.iov = cut(s.iov[:0], s.chain.Readable, s.pump.skip)
+		s.iov = s.iov[:0].Append(s.chain.Readable, s.pump.skip)
 		return true
 	}
 	s.chain.Read(s.head[:], 0)
@@ -95,24 +101,27 @@ func (s *sender) gather() bool {
 		}
 		return false
 	}
-	s.iov = cut(append(s.iov[:0], s.head[s.pump.skip:]), s.chain.Readable, len(s.head))
+	s.heads[0] = s.head[s.pump.skip:]
+	s.iov = s.iov[:0].Append(s.heads[:], 0).Append(s.chain.Readable, len(s.head))
 	return true
 }
 
 // write parks while the file takes nothing.
 func (s *sender) write() error {
-	var err error
-	perr := s.pump.raw.Write(func(fd uintptr) bool {
-		for {
-			if _, err = unix.Writev(int(fd), s.iov); err != unix.EINTR {
-				return err != unix.EAGAIN
-			}
-		}
-	})
-	if perr != nil {
-		return perr
+	err := s.pump.raw.Write(s.try)
+	if err != nil {
+		return err
 	}
-	return err
+	return s.err
+}
+
+// writeSome returns false when the file takes nothing now.
+func (s *sender) writeSome(fd uintptr) bool {
+	for {
+		if _, s.err = s.iov.Writev(int(fd)); s.err != unix.EINTR {
+			return s.err != unix.EAGAIN
+		}
+	}
 }
 
 // refused says that err is about one frame: its header is bad, the tap is
@@ -127,16 +136,3 @@ func refused(err error) bool {
 
 // iovMax is what the kernel takes in one call (UIO_MAXIOV).
 const iovMax = 1024
-
-// cut appends what is left of bufs behind their first skip bytes to iov.
-func cut(iov, bufs [][]byte, skip int) [][]byte {
-	for _, b := range bufs {
-		if skip >= len(b) {
-			skip -= len(b)
-			continue
-		}
-		iov = append(iov, b[skip:])
-		skip = 0
-	}
-	return iov
-}

@@ -1,0 +1,32 @@
+package cri
+
+// boundary is why a test that runc passes is not applicable: it wants of the host
+// what a machine of its own keeps away.
+type boundary struct {
+	why string
+	// finds is in the failure's message.
+	finds string
+}
+
+const usersNetwork = "wants the host's own network, of which a machine has a user-mode one beside it; an annotation publishes ports"
+
+var boundaries = map[string]boundary{
+	"Security Context NamespaceOption runtime should support HostNetwork is true":                              {usersNetwork, "should be in container's port list"},
+	"Streaming runtime should support streaming interfaces runtime should support portforward in host network": {usersNetwork, "connection refused"},
+	"Security Context NamespaceOption runtime should support HostIpc is true": {
+		"wants a segment of the host's shared memory, which another kernel cannot share", "The shared memory segment should be included",
+	},
+	"Container Mount Propagation runtime should support mount propagation mount with 'rshared' should support propagation from host to container and vice versa": {
+		"wants the host to see what the container mounts; that is in another kernel", "len(fileInfo) should not be zero",
+	},
+	"Container Mount Readonly runtime should support readonly mounts should support non-recursive readonly mounts": {
+		"wants to write to a mount below a read-only one, which is read-only all the way down", "Read-only file system",
+	},
+}
+
+// failsAnywhere was measured with runc 1.1.5 on Debian 12; TestPeer measures it
+// again.
+var failsAnywhere = map[string]string{
+	"Image Manager public image with digest should be pulled and removed [Conformance]": "names the digest of an image that can't be made again",
+	"Security Context bucket runtime should support MaskedPaths":                        "hides /bin/ls from a shell that has it built in, as Debian's static busybox does",
+}

@@ -2,9 +2,11 @@ package export
 
 import (
 	"encoding/binary"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -410,5 +412,129 @@ func TestKernelFileSystemsInAnExport(t *testing.T) {
 		if _, errno := c.call(opLookup, dir, name); errno != 0 {
 			t.Errorf("%s: %v", name, errno)
 		}
+	}
+}
+
+// TestUnmountedExport takes the mount of an export away: what is below it on
+// the host does not come to light.
+func TestUnmountedExport(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("mounting needs root")
+	}
+	top := tree(t, map[string]string{"in/secret": "covered"})
+	in := filepath.Join(top, "in")
+	if err := unix.Mount("tmpfs", in, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(in, unix.MNT_DETACH)
+	if err := os.WriteFile(filepath.Join(in, "file"), []byte("file"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c := newClient(t, Options{}, map[string]string{"in": in})
+	dir, file := c.lookup("in"), c.lookup("in", "file")
+	if err := unix.Unmount(in, unix.MNT_DETACH); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"secret", "..", "in"} {
+		if _, errno := c.call(opLookup, dir, name); errno == 0 {
+			t.Errorf("LOOKUP %s worked", name)
+		}
+	}
+	if got, errno := c.read(file, c.open(file, unix.O_RDONLY), 0, 100); got != "file" || errno != 0 {
+		t.Errorf("READ: %q %v", got, errno)
+	}
+	if err := c.s.RemoveExport("in"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestNamesEndAtNUL sends names with more behind their end.
+func TestNamesEndAtNUL(t *testing.T) {
+	c, top, dir := walled(t)
+	secret := snapshot(t, filepath.Join(top, "secret"))
+	for op, send := range named {
+		_ = send(c, dir, c.lookup("in", "file"), "new\x00/../../secret")
+		_ = send(c, dir, c.lookup("in", "sub", "file"), "..\x00new")
+		if got := snapshot(t, filepath.Join(top, "secret")); got != secret {
+			t.Errorf("%s changed the outside: %s", op, got)
+		}
+	}
+	if names, err := filepath.Glob(filepath.Join(top, "*")); err != nil || len(names) != 3 {
+		t.Error(names, err)
+	}
+}
+
+// TestEverythingAtOnce lets guest and host do what they can at the same time:
+// no descriptor may be left, and none be another's.
+func TestEverythingAtOnce(t *testing.T) {
+	top := tree(t, map[string]string{"in/file": "file", "in/d/x": "x", "in/link": "-> ..", "other/file": "other", "secret": "s"})
+	c := newClient(t, Options{Locks: true, CachedDescriptors: 2}, map[string]string{"in": filepath.Join(top, "in")})
+	secret := snapshot(t, filepath.Join(top, "secret"))
+	var stop atomic.Bool
+	var wg sync.WaitGroup
+	busy := func(f func(i int)) {
+		wg.Go(func() {
+			for i := 0; !stop.Load(); i++ {
+				f(i)
+			}
+		})
+	}
+	for range 4 {
+		busy(func(i int) { c.rummage(i) })
+	}
+	busy(func(int) {
+		_ = unix.Renameat2(unix.AT_FDCWD, filepath.Join(top, "in/d"), unix.AT_FDCWD, filepath.Join(top, "in/link"), unix.RENAME_EXCHANGE)
+	})
+	busy(func(i int) {
+		name := []string{"in", "other"}[i%2]
+		if err := c.s.RemoveExport(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Error(err)
+		}
+		f, err := os.Open(filepath.Join(top, name))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer f.Close()
+		if err := c.s.AddExport(name, f, Policy{ReadOnly: i%3 == 0}); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Millisecond)
+	})
+	time.Sleep(time.Second)
+	stop.Store(true)
+	wg.Wait()
+	if got := snapshot(t, filepath.Join(top, "secret")); got != secret {
+		t.Error("changed:", got)
+	}
+}
+
+// rummage walks into an export and does something there.
+func (c *client) rummage(i int) {
+	node := uint64(rootID)
+	for _, name := range [][]string{{"in", "file"}, {"in", "d", "x"}, {"in", "link", "secret"}, {"other", "file"}, {"in", "made"}}[i%5] {
+		for _, send := range named {
+			if node != rootID && i%7 == 0 {
+				_ = send(c, node, node, "made")
+			}
+		}
+		b, errno := c.call(opLookup, node, name)
+		if errno != 0 {
+			return
+		}
+		defer c.call(opForget, binary.LittleEndian.Uint64(b), uint64(1+i%2))
+		node = binary.LittleEndian.Uint64(b)
+	}
+	fh, errno := c.tryOpen(node, []int{unix.O_RDWR, unix.O_RDONLY, unix.O_DIRECTORY}[i%3])
+	if errno != 0 {
+		return
+	}
+	if got, errno := c.read(node, fh, 0, 100); errno == 0 && got == "s" {
+		c.t.Error("the secret was read")
+	}
+	_ = c.write(node, fh, uint64(i%100), "written", writeKillPriv)
+	_, _ = c.call(opReaddirplus, node, fh, uint64(0), u32(4096), make([]byte, 20))
+	if i%2 == 0 {
+		_, _ = c.call(opRelease, node, fh, uint64(0), uint64(0))
 	}
 }

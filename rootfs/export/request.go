@@ -22,12 +22,28 @@ type Request struct {
 // is served, so that it must not hold up the others. It is a hint: the guest
 // may change the request before Handle reads it.
 func (r *Request) Waits() bool {
+	opcode, node := r.target()
+	return opcode == opSetlkw || opcode == opIoctl && node == rootID
+}
+
+// Slow says that the request looks like one that takes as long as a disk does,
+// or longer. It is a hint as well.
+func (r *Request) Slow() bool {
+	switch opcode, _ := r.target(); opcode {
+	case opFsync, opFsyncdir, opSyncfs, opFallocate, opCopyFileRange:
+		return true
+	}
+	return false
+}
+
+// target is the opcode and the node of the request at this moment, 0 when it
+// has none.
+func (r *Request) target() (opcode uint32, node uint64) {
 	var p [24]byte
 	if gather(p[:], r.Readable, 0) < len(p) {
-		return false
+		return 0, 0
 	}
-	opcode, node := binary.LittleEndian.Uint32(p[4:]), binary.LittleEndian.Uint64(p[16:])
-	return opcode == opSetlkw || opcode == opIoctl && node == rootID
+	return binary.LittleEndian.Uint32(p[4:]), binary.LittleEndian.Uint64(p[16:])
 }
 
 // header is struct fuse_in_header.

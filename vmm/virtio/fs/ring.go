@@ -24,16 +24,21 @@ type ring struct {
 	// urgent says that nothing on the queue takes long (forgets), so that it
 	// is served in order.
 	urgent bool
-	timer  *time.Timer // rings when the leader should be relieved
+	timer  *time.Timer // looks after the leader
 
 	mu sync.Mutex
 	// serving numbers the request that the leader serves itself, 0 if none;
 	// last is the latest number.
 	serving, last uint64
+	// watched says that the timer runs, and seen is what last was when it rang.
+	watched bool
+	seen    uint64
 }
 
-// patience is how long a request may keep the leader from the queue.
-const patience = 200 * time.Microsecond
+// patience is how long a request may keep the leader from the queue, and at
+// most twice that. The timer is not set for each request, which costs as much
+// as serving one: it runs while there are any.
+const patience = time.Millisecond
 
 // Why a leader ends besides a broken ring.
 var (
@@ -43,7 +48,7 @@ var (
 
 func newRing(r *run, q *virtio.Queue, urgent bool) *ring {
 	g := &ring{run: r, queue: q, urgent: urgent}
-	g.timer = time.AfterFunc(time.Hour, g.relieve)
+	g.timer = time.AfterFunc(time.Hour, g.watch)
 	g.timer.Stop()
 	return g
 }
@@ -93,7 +98,7 @@ func (g *ring) dispatch(r *request) error {
 		g.wg.Add(1)
 		go g.work(r, func() {})
 		return nil
-	case !g.urgent && !g.queue.Empty() && g.takeSlot():
+	case !g.urgent && (r.fuse.Slow() || !g.queue.Empty()) && g.takeSlot():
 		g.wg.Add(1)
 		go g.work(r, g.freeSlot)
 		return nil
@@ -123,35 +128,38 @@ func (g *ring) serveAsLeader(r *request) error {
 	g.last++
 	mine := g.last
 	g.serving = mine
+	if !g.watched {
+		g.watched = true
+		g.timer.Reset(patience)
+	}
 	g.mu.Unlock()
-	g.timer.Reset(patience)
 
 	g.serve(r)
 
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.serving != mine {
-		g.freeSlot() // taken by relieve
+		g.freeSlot() // taken by watch
 		return errRelieved
 	}
 	g.serving = 0
-	g.timer.Stop()
 	return nil
 }
 
-// relieve makes a new leader if the present one is busy. It runs when the
-// timer rings; a late ring may meet the next request, which does no harm.
-func (g *ring) relieve() {
+// watch runs when the timer rings: it relieves a leader that serves the same
+// request as the last time, and stops when nothing has come since.
+func (g *ring) watch() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.serving == 0 {
+	if g.serving == 0 && g.seen == g.last {
+		g.watched = false
 		return
 	}
-	if !g.takeSlot() {
-		g.timer.Reset(patience)
-		return
+	if g.serving != 0 && g.serving == g.seen && g.takeSlot() {
+		g.serving = 0
+		g.wg.Add(1) // the present leader still counts: it has yet to take mu
+		go g.lead()
 	}
-	g.serving = 0
-	g.wg.Add(1) // the present leader still counts: it has yet to take mu
-	go g.lead()
+	g.seen = g.last
+	g.timer.Reset(patience)
 }

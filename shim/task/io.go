@@ -111,6 +111,8 @@ func openFile(path string, flags int) (*os.File, error) {
 }
 
 func (s *streams) openGuest(ctx context.Context, vm *sandbox.VM) error {
+	ctx, cancel := context.WithTimeout(ctx, answerGrace)
+	defer cancel()
 	urls := []*string{&s.guest.Stdin, &s.guest.Stdout, &s.guest.Stderr}
 	for i, f := range s.outputs {
 		if i == 0 && s.wanted.Stdin == "" || i > 0 && f == nil || i == 2 && s.wanted.Terminal {

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/containerd/cgroups/v3/cgroup2/stats"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -45,5 +47,12 @@ func TestStatsAreOfOneType(t *testing.T) {
 	}
 	if _, err := service(nil).Stats(t.Context(), &api.StatsRequest{Id: "x"}); err == nil {
 		t.Error("no such container")
+	}
+}
+
+func TestStatsOfASandboxWithoutACgroup(t *testing.T) {
+	b := &Sandbox{task: &task{machine: &machine{}}}
+	if _, err := b.Stats(); status.Code(err) != codes.Unavailable {
+		t.Error(err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -103,9 +104,15 @@ func TestHungMachine(t *testing.T) {
 		if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
-		if o := s.do("tasks", "kill", "--signal", "TERM", id).Run(); o.Code == 0 || !strings.Contains(o.Stderr, "does not answer") {
-			t.Errorf("a signal for a guest that hangs: %v", o)
+		var wg sync.WaitGroup
+		for _, c := range []*command.Command{s.do("tasks", "kill", "--signal", "TERM", id), s.do("tasks", "pause", id), s.exec(id, "--", "true")} {
+			wg.Go(func() {
+				if o := c.Run(); o.Code == 0 || !strings.Contains(o.Stderr, "does not answer") {
+					t.Errorf("a guest that hangs: %v", o)
+				}
+			})
 		}
+		wg.Wait()
 		s.do("tasks", "kill", "--signal", "KILL", id).Output()
 		s.waitStatus(id, "STOPPED")
 		s.delete(id, 137)

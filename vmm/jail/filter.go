@@ -3,43 +3,53 @@ package jail
 import (
 	"fmt"
 
-	seccomp "github.com/elastic/go-seccomp-bpf"
 	"golang.org/x/sys/unix"
 )
 
 // loadFilter puts the filter on every thread. It needs no_new_privs.
 func loadFilter() error {
-	err := seccomp.LoadFilter(seccomp.Filter{
-		Flag: seccomp.FilterFlagTSync,
-		Policy: seccomp.Policy{
-			DefaultAction: seccomp.ActionKillProcess,
-			Syscalls:      []seccomp.SyscallGroup{{Action: seccomp.ActionAllow, NamesWithCondtions: conditions(), Names: calls}},
-		},
-	})
+	program, err := assemble(rules())
 	if err != nil {
-		return fmt.Errorf("load: %w", err)
+		return fmt.Errorf("assemble: %w", err)
 	}
-	return nil
+	return load(program)
+}
+
+// rules are those with conditions, of which KVM_RUN is the one that is in a hurry, and
+// calls.
+func rules() []rule {
+	all := conditional()
+	for _, number := range calls {
+		all = append(all, rule{number: number})
+	}
+	return all
 }
 
 // calls are allowed with any arguments.
-var calls = []string{
+var calls = []uint32{
 	// Memory and threads of the Go runtime, and time.
-	"munmap", "madvise", "futex", "nanosleep", "clock_nanosleep", "clock_gettime", "gettimeofday", "sched_yield", "sched_getaffinity",
-	"rt_sigprocmask", "rt_sigreturn", "rt_sigaction", "sigaltstack", "restart_syscall", "gettid", "getpid", "exit", "exit_group", "getrandom",
+	unix.SYS_MUNMAP, unix.SYS_MADVISE, unix.SYS_FUTEX, unix.SYS_NANOSLEEP, unix.SYS_CLOCK_NANOSLEEP, unix.SYS_CLOCK_GETTIME, unix.SYS_GETTIMEOFDAY,
+	unix.SYS_SCHED_YIELD, unix.SYS_SCHED_GETAFFINITY,
+	unix.SYS_RT_SIGPROCMASK, unix.SYS_RT_SIGRETURN, unix.SYS_RT_SIGACTION, unix.SYS_SIGALTSTACK, unix.SYS_RESTART_SYSCALL, unix.SYS_GETTID,
+	unix.SYS_GETPID, unix.SYS_EXIT, unix.SYS_EXIT_GROUP, unix.SYS_GETRANDOM,
 	// Descriptors: rings' eventfds, sockets of the control connection and of
 	// vsock streams, taps, disks, files.
-	"read", "write", "readv", "writev", "pread64", "pwrite64", "preadv", "pwritev", "preadv2", "pwritev2", "close", "eventfd2",
-	"epoll_create1", "epoll_ctl", "epoll_pwait", "epoll_wait",
-	"accept4", "recvmsg", "sendmsg", "shutdown", "getsockname", "getpeername", "getsockopt", "setsockopt",
+	unix.SYS_READ, unix.SYS_WRITE, unix.SYS_READV, unix.SYS_WRITEV, unix.SYS_PREAD64, unix.SYS_PWRITE64, unix.SYS_PREADV, unix.SYS_PWRITEV,
+	unix.SYS_PREADV2, unix.SYS_PWRITEV2, unix.SYS_CLOSE, unix.SYS_EVENTFD2,
+	unix.SYS_EPOLL_CREATE1, unix.SYS_EPOLL_CTL, unix.SYS_EPOLL_PWAIT, unix.SYS_EPOLL_WAIT,
+	unix.SYS_ACCEPT4, unix.SYS_RECVMSG, unix.SYS_SENDMSG, unix.SYS_SHUTDOWN, unix.SYS_GETSOCKNAME, unix.SYS_GETPEERNAME, unix.SYS_GETSOCKOPT,
+	unix.SYS_SETSOCKOPT,
 	// Files of the exports. Names lead nowhere but below descriptors.
-	"openat", "newfstatat", "fstat", "statx", "fstatfs", "lseek", "getdents64", "readlinkat", "name_to_handle_at",
-	"mkdirat", "mknodat", "linkat", "symlinkat", "unlinkat", "renameat2", "fchownat", "fchmodat", "utimensat", "ftruncate", "fallocate",
-	"fsync", "fdatasync", "syncfs", "copy_file_range", "flock", "fgetxattr", "fsetxattr", "flistxattr", "fremovexattr",
+	unix.SYS_OPENAT, unix.SYS_NEWFSTATAT, unix.SYS_FSTAT, unix.SYS_STATX, unix.SYS_FSTATFS, unix.SYS_LSEEK, unix.SYS_GETDENTS64, unix.SYS_READLINKAT,
+	unix.SYS_NAME_TO_HANDLE_AT,
+	unix.SYS_MKDIRAT, unix.SYS_MKNODAT, unix.SYS_LINKAT, unix.SYS_SYMLINKAT, unix.SYS_UNLINKAT, unix.SYS_RENAMEAT2, unix.SYS_FCHOWNAT,
+	unix.SYS_FCHMODAT, unix.SYS_UTIMENSAT, unix.SYS_FTRUNCATE, unix.SYS_FALLOCATE,
+	unix.SYS_FSYNC, unix.SYS_FDATASYNC, unix.SYS_SYNCFS, unix.SYS_COPY_FILE_RANGE, unix.SYS_FLOCK, unix.SYS_FGETXATTR, unix.SYS_FSETXATTR,
+	unix.SYS_FLISTXATTR, unix.SYS_FREMOVEXATTR,
 	// The file server acts as the guest's process, a thread at a time.
-	"setfsuid", "setfsgid", "capget", "capset", "geteuid", "getegid",
+	unix.SYS_SETFSUID, unix.SYS_SETFSGID, unix.SYS_CAPGET, unix.SYS_CAPSET, unix.SYS_GETEUID, unix.SYS_GETEGID,
 	// The end of QEMU.
-	"wait4", "waitid", "pidfd_send_signal",
+	unix.SYS_WAIT4, unix.SYS_WAITID, unix.SYS_PIDFD_SEND_SIGNAL,
 }
 
 // Requests of <linux/kvm.h> that are made while the guest runs.
@@ -58,41 +68,37 @@ const threadFlags = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLON
 // prSetVMA names anonymous memory (linux/prctl.h).
 const prSetVMA = 0x53564d41
 
-// conditions are the calls that are allowed with some arguments only.
-func conditions() (all []seccomp.NameWithConditions) {
-	allow := func(name string, conditions ...seccomp.Condition) {
-		all = append(all, seccomp.NameWithConditions{Name: name, Conditions: conditions})
+// conditional are the calls that are allowed with some arguments only.
+func conditional() []rule {
+	noCode := condition{argument: 2, mask: unix.PROT_EXEC} // but the program's
+	return []rule{
+		{unix.SYS_IOCTL, anyOf(1,
+			kvmRun, kvmIRQLine, kvmIRQFD, kvmIOEventFD,
+			kvmGetRegs, kvmGetSregs, // of a processor that failed, for its error
+			unix.TUNSETVNETHDRSZ, unix.TUNSETOFFLOAD,
+			unix.FS_IOC_GETFLAGS, unix.FS_IOC_SETFLAGS, // chattr(1) in the guest
+		)},
+		{unix.SYS_MMAP, []condition{noCode}},
+		{unix.SYS_MPROTECT, []condition{noCode}},
+		// Threads of this process, and no process.
+		{unix.SYS_CLONE, anyOf(0, threadFlags)},
+		{unix.SYS_TGKILL, anyOf(0, 1)}, // it is the first of its pid namespace
+		{unix.SYS_FCNTL, anyOf(1,
+			unix.F_GETFD, unix.F_SETFD, unix.F_GETFL, unix.F_SETFL, unix.F_DUPFD_CLOEXEC, unix.F_GET_SEALS,
+			unix.F_OFD_GETLK, unix.F_OFD_SETLK,
+		)},
+		{unix.SYS_PRCTL, anyOf(0, prSetVMA)},
+		// The file server is told of changes to inodes that it has open, and is in
+		// the way of none.
+		{unix.SYS_FANOTIFY_INIT, anyOf(0, unix.FAN_CLASS_NOTIF|unix.FAN_CLOEXEC|unix.FAN_NONBLOCK|unix.FAN_REPORT_FID|unix.FAN_REPORT_DFID_NAME)},
+		{unix.SYS_FANOTIFY_MARK, anyOf(1, unix.FAN_MARK_ADD, unix.FAN_MARK_REMOVE)},
 	}
-	equal := func(argument uint32, value uint64) seccomp.Condition {
-		return seccomp.Condition{Argument: argument, Operation: seccomp.Equal, Value: value}
+}
+
+// anyOf allows some values of an argument.
+func anyOf(argument uint32, values ...uint32) (when []condition) {
+	for _, v := range values {
+		when = append(when, equal(argument, v))
 	}
-	for _, request := range []uint64{
-		kvmRun, kvmIRQLine, kvmIRQFD, kvmIOEventFD,
-		kvmGetRegs, kvmGetSregs, // of a processor that failed, for its error
-		unix.TUNSETVNETHDRSZ, unix.TUNSETOFFLOAD,
-		unix.FS_IOC_GETFLAGS, unix.FS_IOC_SETFLAGS, // chattr(1) in the guest
-	} {
-		allow("ioctl", equal(1, request))
-	}
-	// No code but the program's.
-	noExec := seccomp.Condition{Argument: 2, Operation: seccomp.BitsNotSet, Value: unix.PROT_EXEC}
-	allow("mmap", noExec)
-	allow("mprotect", noExec)
-	// Threads of this process, and no process.
-	allow("clone", equal(0, threadFlags))
-	allow("tgkill", equal(0, 1)) // it is the first of its pid namespace
-	for _, command := range []uint64{
-		unix.F_GETFD, unix.F_SETFD, unix.F_GETFL, unix.F_SETFL, unix.F_DUPFD_CLOEXEC, unix.F_GET_SEALS,
-		unix.F_OFD_GETLK, unix.F_OFD_SETLK,
-	} {
-		allow("fcntl", equal(1, command))
-	}
-	allow("prctl", equal(0, prSetVMA))
-	// The file server is told of changes to inodes that it has open, and is in
-	// the way of none.
-	allow("fanotify_init", equal(0, unix.FAN_CLASS_NOTIF|unix.FAN_CLOEXEC|unix.FAN_NONBLOCK|unix.FAN_REPORT_FID|unix.FAN_REPORT_DFID_NAME))
-	for _, change := range []uint64{unix.FAN_MARK_ADD, unix.FAN_MARK_REMOVE} {
-		allow("fanotify_mark", equal(1, change))
-	}
-	return all
+	return when
 }

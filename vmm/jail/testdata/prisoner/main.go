@@ -1,8 +1,9 @@
 // The Go runtime is not to keep files of the cgroup open.
 //go:debug containermaxprocs=0
 
-// Command prisoner goes to jail and then does what its argument says; without one
-// it stays out and does nothing. It is built without cgo, as the VM process is.
+// Command prisoner goes to jail and then does what its argument says. Without one
+// it stays out and does nothing, and as "free DEED" it does that. It is built without
+// cgo, as the VM process is.
 package main
 
 import (
@@ -38,9 +39,16 @@ var deeds = map[string]func() error{
 		caps := [2]unix.CapUserData{{Effective: 1 << unix.CAP_SYS_ADMIN, Permitted: 1 << unix.CAP_SYS_ADMIN}}
 		return unix.Capset(&hdr, &caps[0])
 	},
+	// Timed: they print nanoseconds.
+	"read":        func() error { return timed(func() error { _, err := unix.Pread(0, nil, 0); return err }) },
+	"fcntl flags": func() error { return timed(func() error { _, err := unix.FcntlInt(0, unix.F_GETFL, 0); return err }) },
+	"ioctl run":   func() error { return timed(func() error { unix.IoctlSetInt(0, 0xae80, 0); return nil }) },
 	// Deadly.
-	"execve":            func() error { return unix.Exec("/bin/true", nil, nil) },
-	"fork":              func() error { _, _, e := unix.RawSyscall(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0); return e },
+	"execve": func() error { return unix.Exec("/bin/true", nil, nil) },
+	"fork":   func() error { _, _, e := unix.RawSyscall(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0); return e },
+	// Flags that are the number of a call that is looked at, too.
+	"fork as fcntl":     func() error { _, _, e := unix.RawSyscall(unix.SYS_CLONE, unix.SYS_FCNTL, unix.F_GETFL, 0); return e },
+	"fork as pread":     func() error { _, _, e := unix.RawSyscall(unix.SYS_CLONE, unix.SYS_PREAD64, 0, 0); return e },
 	"clone3":            func() error { _, _, e := unix.RawSyscall(unix.SYS_CLONE3, 0, 0, 0); return e },
 	"socket":            func() error { _, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0); return err },
 	"socketpair":        func() error { _, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0); return err },
@@ -71,6 +79,19 @@ var deeds = map[string]func() error{
 	"x32":            func() error { _, _, e := unix.Syscall(0x40000000+unix.SYS_SOCKET, 1, 1, 0); return e },
 }
 
+// timed prints how long a call takes.
+func timed(call func() error) error {
+	const count = 200_000
+	start := time.Now()
+	for range count {
+		if err := call(); err != nil {
+			return err
+		}
+	}
+	fmt.Println(time.Since(start).Nanoseconds() / count)
+	return nil
+}
+
 func makeCode() error {
 	page, err := unix.Mmap(-1, 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 	if err != nil {
@@ -81,6 +102,12 @@ func makeCode() error {
 
 func main() {
 	if len(os.Args) == 1 {
+		return
+	}
+	if os.Args[1] == "free" {
+		if err := deeds[os.Args[2]](); err != nil {
+			panic(err)
+		}
 		return
 	}
 	inherited, err := jail.Inherited()

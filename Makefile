@@ -16,7 +16,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 AGENT_PACKAGES    := gcc libc6-dev libseccomp-dev pkg-config
 SOFTWARE_PACKAGES := qemu-system-x86 qemu-system-common
 DEMO_PACKAGES     := debootstrap
-TEST_PACKAGES     := systemd e2fsprogs erofs-utils busybox-static iproute2 debootstrap podman catatonit docker.io containerd runc containernetworking-plugins
+TEST_PACKAGES     := systemd e2fsprogs erofs-utils dmsetup busybox-static iproute2 debootstrap podman catatonit docker.io containerd runc containernetworking-plugins
 # Debian 13 has docker's command in a package of its own.
 TEST_PACKAGES     += $(shell . /etc/os-release && test "$${VERSION_ID:-0}" -ge 13 && echo docker-cli)
 

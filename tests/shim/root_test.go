@@ -265,3 +265,67 @@ func TestPodOnDisks(t *testing.T) {
 		})
 	}
 }
+
+// devmapper is a daemon's configuration for thin volumes.
+const devmapper = `[plugins."io.containerd.snapshotter.v1.devmapper"]
+  root_path = "DIR/devmapper"
+  pool_name = "POOL"
+  base_image_size = "64MB"
+  fs_type = "ext4"
+`
+
+// thinPool makes a pool of the device mapper, and returns its name.
+func thinPool(t *testing.T) string {
+	t.Helper()
+	if out, err := exec.Command("modprobe", "dm_thin_pool").CombinedOutput(); err != nil {
+		t.Skipf("needs the kernel's thin provisioning: modprobe: %v: %s", err, out)
+	}
+	device := func(name string, size int64) string {
+		t.Helper()
+		file := filepath.Join(t.TempDir(), name)
+		put(t, file, "")
+		if err := os.Truncate(file, size); err != nil {
+			t.Fatal(err)
+		}
+		return loopDevice(t, file)
+	}
+	t.Setenv("DM_DISABLE_UDEV", "1") // nodes are made also where there is no udev
+	const pool, size = "microvm-test", 256 << 20
+	tool(t, "dmsetup", "create", pool, "--table", fmt.Sprintf("0 %d thin-pool %s %s 128 0", size/512, device("metadata", 4<<20), device("data", size)))
+	t.Cleanup(func() { removePool(t, pool) })
+	return pool
+}
+
+// removePool does so with the volumes of images, which are left in it.
+func removePool(t *testing.T, pool string) {
+	t.Helper()
+	out, err := exec.Command("dmsetup", "ls").Output()
+	if err != nil {
+		t.Fatalf("dmsetup ls: %v", err)
+	}
+	for line := range strings.Lines(string(out)) {
+		if name := strings.Fields(line)[0]; strings.HasPrefix(name, pool+"-") {
+			tool(t, "dmsetup", "remove", name)
+		}
+	}
+	tool(t, "dmsetup", "remove", pool)
+}
+
+// TestDeviceMapper has thin volumes, with the oldest daemon.
+func TestDeviceMapper(t *testing.T) {
+	pool := thinPool(t)
+	d, err := makeDaemon(daemons[0].bin, filepath.Join(t.TempDir(), "d"), configuration+strings.ReplaceAll(devmapper, "POOL", pool))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.begin(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.stop)
+	s := newSite(t, d)
+	id := s.container()
+	const script = "cat /etc/added; head -n 1 /proc/mounts; echo new >/new"
+	if got := s.run(id, "--rm", "--snapshotter", "devmapper", "--", "sh", "-c", script).Output(); !strings.HasPrefix(got, "upper\n/dev/vda1 / ext4 rw,") {
+		t.Errorf("got %q", got)
+	}
+}

@@ -345,6 +345,41 @@ func TestRemoveInUse(t *testing.T) {
 	}
 }
 
+// TestComingAndGoing has disks come and go under requests.
+func TestComingAndGoing(t *testing.T) {
+	g := newGuest(t, false)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 200 {
+			if err := g.dev.Add(Disk{Name: "other", File: newFile(t, strings.Repeat("o", sectorSize))}); err != nil {
+				t.Error(err)
+				return
+			}
+			if err := g.dev.Remove("other"); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	for running := true; running; {
+		select {
+		case <-done:
+			running = false
+		default:
+		}
+		if got, st := g.do(request(requestIn, Stride), sectorSize); st == statusOK && got[0] != 'o' {
+			t.Fatalf("read %q", got[:1])
+		}
+		if _, st := g.do(request(requestOut, Stride, bytes.Repeat([]byte("o"), sectorSize)...), 0); st != statusOK && st != statusIOErr {
+			t.Fatalf("write: status %d", st)
+		}
+		if _, st := g.do(request(requestFlush, 0), 0); st != statusOK {
+			t.Fatalf("flush: status %d", st)
+		}
+	}
+}
+
 // TestBlockSize has a block device that only clears whole blocks of 4096 bytes:
 // the guest has to write zeroes elsewhere.
 func TestBlockSize(t *testing.T) {

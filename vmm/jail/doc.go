@@ -42,8 +42,9 @@
 //     files outside of the exports with them: CAP_DAC_READ_SEARCH, which opens any
 //     inode of a file system by its handle, is not among them.
 //   - A volume that follows the host's mounts (rshared, rslave) is handed over as
-//     the host's own directory, not as a copy of its mount. Who has the process
-//     can walk up from it.
+//     the host's own directory, not as a copy of its mount, and so is each of a
+//     user who may not copy mounts. Who has the process can walk up from it, as
+//     that user.
 //   - With containerd the VM process is the container's process to the rest of the
 //     host, and stands in its network namespace. The filter lets it make no socket
 //     there.

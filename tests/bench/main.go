@@ -1,8 +1,8 @@
 // Command bench measures microvm against QEMU's microvm machine with its
 // virtiofsd, side by side in one run: the same kernel, initramfs, root file
 // system and command. Their networks are measured against each other, and
-// against no machine at all: a veth pair here and there, a tap for QEMU. It prints
-// a table and writes JSON.
+// against no machine at all: a veth pair here and there, a tap for QEMU. So are
+// their files. It prints a table and writes JSON.
 //
 // The machines that this runs on are noisy, and in the lab everything is
 // emulated: only the ratios mean something.
@@ -18,11 +18,17 @@ import (
 )
 
 func main() {
+	if os.Getpid() == 1 {
+		fmt.Fprintln(os.Stderr, "bench:", guestFiles())
+		os.Exit(1)
+	}
 	var b bench
 	out := flag.String("json", "", "also write the results to this file")
 	flag.StringVar(&b.bin, "bin", "bin", "directory of the binaries")
 	flag.IntVar(&b.rounds, "rounds", 7, "starts of each, in turn")
 	flag.IntVar(&b.networkRounds, "network-rounds", 3, "measurements of each's network, in turn")
+	flag.IntVar(&b.fileRounds, "file-rounds", 1, "measurements of each's files, in turn")
+	flag.StringVar(&b.accel, "accel", "kvm", "QEMU's accelerator for the measurements of files: kvm or tcg")
 	serve := flag.Bool("serve", false, "serve the network's measurements; used in the guest")
 	flag.Parse()
 	if *serve {
@@ -39,6 +45,8 @@ type bench struct {
 	bin           string
 	rounds        int
 	networkRounds int
+	fileRounds    int
+	accel         string
 }
 
 // report is the result; durations are milliseconds, memory is KiB.
@@ -54,6 +62,8 @@ type report struct {
 	ExecRatio    float64              `json:"execToStartRatio"`
 	// Network has figures by contender and row.
 	Network map[string]map[string][]float64 `json:"network,omitempty"`
+	// Files likewise.
+	Files map[string]map[string][]float64 `json:"files,omitempty"`
 }
 
 func (b *bench) run(out string) error {
@@ -65,6 +75,11 @@ func (b *bench) run(out string) error {
 	}
 	if b.networkRounds > 0 {
 		if err := b.measureNetwork(&r); err != nil {
+			return err
+		}
+	}
+	if b.fileRounds > 0 {
+		if err := b.measureFiles(&r); err != nil {
 			return err
 		}
 	}
@@ -141,6 +156,7 @@ func median(v []float64) float64 {
 func (r *report) print() {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	defer w.Flush()
+	defer r.printFiles(w)
 	defer r.printNetwork(w)
 	if r.StartMicrovm == nil {
 		return

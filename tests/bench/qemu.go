@@ -93,6 +93,13 @@ func virtiofsd() (string, error) {
 	return "", errors.New("no virtiofsd: apt-get install qemu-system-common virtiofsd")
 }
 
+func virtiofsdArgs(daemon, socket, dir string) []string {
+	if daemon == "/usr/lib/qemu/virtiofsd" { // the older one, of QEMU itself
+		return []string{"--socket-path=" + socket, "-o", "source=" + dir, "-o", "cache=auto"}
+	}
+	return []string{"--socket-path=" + socket, "--shared-dir", dir, "--cache", "auto"}
+}
+
 func (p *peer) launch(bin string, b *bundle) error {
 	log, err := os.Create(filepath.Join(p.dir, "log"))
 	if err != nil {
@@ -105,11 +112,7 @@ func (p *peer) launch(bin string, b *bundle) error {
 	if err != nil {
 		return err
 	}
-	args := []string{"--socket-path=" + socket, "--shared-dir", share, "--cache", "auto"}
-	if daemon == "/usr/lib/qemu/virtiofsd" { // the older one, of QEMU itself
-		args = []string{"--socket-path=" + socket, "-o", "source=" + share, "-o", "cache=auto"}
-	}
-	p.virtiofsd = exec.Command(daemon, args...)
+	p.virtiofsd = exec.Command(daemon, virtiofsdArgs(daemon, socket, share)...)
 	p.virtiofsd.Stdout, p.virtiofsd.Stderr = log, log
 	if err := p.virtiofsd.Start(); err != nil {
 		return err
@@ -120,7 +123,7 @@ func (p *peer) launch(bin string, b *bundle) error {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	args = append([]string{"qemu-system-x86_64"},
+	args := append([]string{"qemu-system-x86_64"},
 		"-M", "microvm,accel=kvm,pit=off,pic=off,rtc=off,acpi=off,memory-backend=mem", "-cpu", "host", "-smp", "1", "-m", "512M",
 		"-global", "virtio-mmio.force-legacy=false", "-nodefaults", "-no-user-config", "-nographic", "-no-reboot",
 		"-object", "memory-backend-memfd,id=mem,size=512M,share=on",

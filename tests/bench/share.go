@@ -1,0 +1,217 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"text/tabwriter"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/agent/api"
+	"github.com/microvm/microvm/rootfs/guestimage"
+)
+
+// sharers serve a directory to a guest of QEMU, but for the last, which is the
+// directory itself.
+var sharers = []struct {
+	name  string
+	serve func(bin, socket, dir string) (*exec.Cmd, error)
+}{
+	{"microvm", serveOurs},
+	{"virtiofsd", serveVirtiofsd},
+	{"native", nil},
+}
+
+// measureFiles measures each contender in turn, rounds times.
+func (b *bench) measureFiles(r *report) error {
+	r.Files = map[string]map[string][]float64{}
+	for i := range b.fileRounds {
+		for _, s := range sharers {
+			fmt.Fprintf(os.Stderr, "file round %d of %d: %s\n", i+1, b.fileRounds, s.name)
+			figures, err := b.measureSharer(s.serve)
+			if err != nil {
+				return fmt.Errorf("files, %s: %w", s.name, err)
+			}
+			if r.Files[s.name] == nil {
+				r.Files[s.name] = map[string][]float64{}
+			}
+			for k, v := range figures {
+				r.Files[s.name][k] = append(r.Files[s.name][k], v)
+			}
+		}
+	}
+	return nil
+}
+
+func (b *bench) measureSharer(serve func(bin, socket, dir string) (*exec.Cmd, error)) (map[string]float64, error) {
+	dir, err := os.MkdirTemp("", "bench-files-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	shared := filepath.Join(dir, "shared")
+	if err := os.Mkdir(shared, 0o755); err != nil {
+		return nil, err
+	}
+	if serve == nil {
+		return useFiles(shared)
+	}
+	var out bytes.Buffer
+	cpu, err := b.bootWithShare(dir, shared, serve, &out)
+	if err != nil {
+		return nil, err
+	}
+	var figures map[string]float64
+	_, last, _ := bytes.Cut(out.Bytes(), []byte("guest is up"))
+	if err := json.Unmarshal(last, &figures); err != nil {
+		return nil, fmt.Errorf("read figures: %w: %q", err, out.Bytes())
+	}
+	figures[serverRow] = cpu.Seconds()
+	return figures, nil
+}
+
+// serverRow is the processor time of the server for all of it.
+const serverRow = "CPU of the server, s"
+
+// bootWithShare boots a QEMU whose init is this program, which measures what
+// the server shares, and takes what it prints. It
+// returns the processor time of the server.
+func (b *bench) bootWithShare(dir, shared string, serve func(bin, socket, dir string) (*exec.Cmd, error), out *bytes.Buffer) (time.Duration, error) {
+	socket := filepath.Join(dir, "fs.sock")
+	server, err := serve(b.bin, socket, shared)
+	if err != nil {
+		return 0, err
+	}
+	var log bytes.Buffer
+	server.Stderr = &log
+	if err := server.Start(); err != nil {
+		return 0, err
+	}
+	err = b.bootFilesGuest(dir, socket, out)
+	// It ends with QEMU's connection.
+	timer := time.AfterFunc(10*time.Second, func() { _ = server.Process.Kill() })
+	defer timer.Stop()
+	if werr := server.Wait(); werr != nil {
+		err = errors.Join(err, fmt.Errorf("server: %w: %s", werr, log.Bytes()))
+	}
+	return server.ProcessState.UserTime() + server.ProcessState.SystemTime(), err
+}
+
+func (b *bench) bootFilesGuest(dir, socket string, out *bytes.Buffer) error {
+	initramfs := filepath.Join(dir, "initramfs")
+	if err := writeInitramfs(initramfs); err != nil {
+		return err
+	}
+	for range 1000 {
+		if _, err := os.Stat(socket); err == nil {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	clock := "off" // KVM's is better
+	if b.accel == "tcg" {
+		clock = "on"
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	defer cancel()
+	qemu := exec.CommandContext(ctx, qemuProgram, "-M", "microvm,pit="+clock+",pic="+clock+",rtc="+clock+",acpi=off,memory-backend=mem,accel="+b.accel, "-cpu", "max", "-m", "512M",
+		"-global", "virtio-mmio.force-legacy=false", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		"-object", "memory-backend-memfd,id=mem,size=512M,share=on",
+		"-chardev", "socket,id=fs,path="+socket, "-device", "vhost-user-fs-device,chardev=fs,queue-size=1024,tag="+filesTag,
+		"-chardev", "stdio,id=console", "-device", "virtio-serial-device,max_ports=1", "-device", "virtconsole,chardev=console",
+		"-device", "isa-debug-exit,iobase=0x501,iosize=1",
+		"-kernel", filepath.Join(b.bin, "vmlinux"), "-initrd", initramfs,
+		"-append", "console=hvc0 quiet reboot=t panic=-1 no_timer_check mitigations=off random.trust_cpu=on")
+	qemu.Stdout, qemu.Stderr = out, os.Stderr
+	var status *exec.ExitError
+	if err := qemu.Run(); err != nil && !(errors.As(err, &status) && status.ExitCode() == 1) { // what the exit port makes of 0
+		return fmt.Errorf("qemu: %w: %s", err, out.Bytes())
+	}
+	return nil
+}
+
+// writeInitramfs makes an archive with this program as its only file.
+func writeInitramfs(path string) error {
+	self, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return err
+	}
+	defer self.Close()
+	info, err := self.Stat()
+	if err != nil {
+		return err
+	}
+	archive, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(guestimage.WriteInitramfs(archive, self, info.Size()), archive.Close())
+}
+
+func serveOurs(bin, socket, dir string) (*exec.Cmd, error) {
+	return exec.Command(filepath.Join(bin, "microvm-vmm"), "fs", "--socket", socket, "--shared-dir", dir, "--cache", "auto"), nil
+}
+
+func serveVirtiofsd(_, socket, dir string) (*exec.Cmd, error) {
+	daemon, err := virtiofsd()
+	return exec.Command(daemon, virtiofsdArgs(daemon, socket, dir)...), err
+}
+
+// filesTag is the name that the guest mounts.
+const filesTag = "files"
+
+// guestFiles is this program as the init of a guest.
+func guestFiles() error {
+	err := errors.Join(os.MkdirAll("/dev", 0o755), os.MkdirAll("/files", 0o755), unix.Mount("dev", "/dev", "devtmpfs", 0, ""),
+		unix.Mount(filesTag, "/files", "virtiofs", 0, ""))
+	if err != nil {
+		return err
+	}
+	fmt.Println("guest is up")
+	figures, err := useFiles("/files")
+	if err != nil {
+		return err
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(figures); err != nil {
+		return err
+	}
+	if err := unix.IoctlSetInt(1, unix.TCSBRK, 1); err != nil { // what was printed is out
+		return err
+	}
+	port, err := os.OpenFile("/dev/port", os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = port.WriteAt([]byte{0}, api.ExitPort)
+	return err
+}
+
+// fileRows are in the order of the table.
+func fileRows() (rows []string) {
+	for _, what := range []string{"read, warm", "read, cold", "random read, cold", "write", "random write"} {
+		for _, b := range blockSizes {
+			for _, jobs := range []int{1, 4} {
+				rows = append(rows, fileRow(what, b.name, jobs))
+			}
+		}
+	}
+	return append(append(rows, metadataRows...), serverRow)
+}
+
+func (r *report) printFiles(w *tabwriter.Writer) {
+	if r.Files == nil {
+		return
+	}
+	fmt.Fprintln(w, "files\tmicrovm-vmm fs\tvirtiofsd\tratio\tnative")
+	for _, row := range fileRows() {
+		ours, theirs := median(r.Files["microvm"][row]), median(r.Files["virtiofsd"][row])
+		fmt.Fprintf(w, "%s\t%.4g\t%.4g\t%.2f\t%.4g\n", row, ours, theirs, ours/theirs, median(r.Files["native"][row]))
+	}
+}

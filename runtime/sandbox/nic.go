@@ -8,13 +8,13 @@ import (
 	"github.com/microvm/microvm/vmm/control"
 )
 
-// MaxNICs is how many network devices a machine of the given kind can have. QEMU
-// has room for eight devices on its machine type microvm, and others take four.
+// MaxNICs is how many network devices a machine of the given kind can have, if it
+// has no disks.
 func MaxNICs(machine string) int {
 	if machine == control.MachineSoftware {
-		return 4
+		return control.SlotsSoftware
 	}
-	return api.MaxNICs
+	return min(control.SlotsKVM, api.MaxNICs)
 }
 
 // nics describes the network devices to the VM process.

@@ -26,6 +26,15 @@ const (
 // its own ids only if it may not do the rest otherwise.
 const Namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
 
+// Slots are how many devices a machine has room for besides the four that each has.
+// Every network device takes one, and all disks together. QEMU's machine type
+// microvm has eight, and ours one for each line of its interrupt controller from
+// x86.FirstVirtioIRQ on.
+const (
+	SlotsSoftware = 4
+	SlotsKVM      = 15
+)
+
 // Config is everything a VM process is told and handed. Fields that hold a
 // descriptor name it by its number in the VM process; 0 means none.
 type Config struct {

@@ -18,13 +18,17 @@ import (
 // processor at most, so that it is rarer where there are many processes.
 const (
 	shortest = 400 * time.Millisecond
-	longest  = 5 * time.Second
+	longest  = 5 * time.Second // see Relay.Longest
 	share    = 100
 )
 
 // Relay passes changes on the host on to the guest's processes. It is for one
 // thread.
 type Relay struct {
+	// Longest is the longest time between two searches, 5 s unless it is
+	// changed before Run.
+	Longest time.Duration
+
 	dir     string // where the share is mounted
 	scanner scanner
 	root    int             // open while something is watched, or -1
@@ -37,7 +41,7 @@ func New(dir string) (*Relay, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Relay{dir: dir, scanner: s, root: -1, watched: map[uint64]bool{}}, nil
+	return &Relay{Longest: longest, dir: dir, scanner: s, root: -1, watched: map[uint64]bool{}}, nil
 }
 
 // Run relays until that is impossible. It belongs on a thread of its own, which
@@ -47,7 +51,7 @@ func (r *Relay) Run() error {
 	for {
 		began := processorTime()
 		found := r.scanner.scan()
-		pause := min(max((processorTime()-began)*share, shortest), longest)
+		pause := min(max((processorTime()-began)*share, shortest), r.Longest)
 		if err := r.report(found); err != nil {
 			return err
 		}

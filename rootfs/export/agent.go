@@ -2,6 +2,7 @@ package export
 
 import (
 	"path"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -90,11 +91,27 @@ func (s *Server) agentLookup(c *call, dir *node) error {
 		s.putPhantom(&c.out, unix.S_IFDIR)
 		return nil
 	}
-	where, _ := s.pathOf(dir)
-	if served, err := s.lookupBefore(c, where, name); served {
+	where := s.whereIs(dir)
+	if served, err := s.lookupBefore(c, dir, where, name); served {
 		return err
 	}
-	return s.replyEntry(c, dir, name)
+	if err = s.replyEntry(c, dir, name); err == unix.ENOENT && s.lookupGone(c, path.Join(where, name)) {
+		return nil
+	}
+	return err
+}
+
+// lookupGone replies with the directory of the agent's present step that had the
+// given path a moment ago.
+func (s *Server) lookupGone(c *call, where string) bool {
+	now := s.watches.step()
+	for _, p := range []place{now.at, now.to} {
+		if p.dir != nil && p.path == where {
+			s.replyGone(c, &now, p.dir)
+			return true
+		}
+	}
+	return false
 }
 
 // serveElsewhere serves the requests of the agent that are about the directory
@@ -116,27 +133,30 @@ func (s *Server) lookupElsewhere(c *call) error {
 	if err != nil {
 		return err
 	}
-	s.watches.mu.Lock()
-	where := s.watches.now.Dir
-	if path.Base(where) != changes.Elsewhere {
-		where = s.watches.now.ToDir
+	now := s.watches.step()
+	for _, dir := range []*node{now.at.dir, now.to.dir} {
+		if dir != nil && name == strconv.FormatUint(dir.id, 10) {
+			s.replyGone(c, &now, dir)
+			return nil
+		}
 	}
-	s.watches.mu.Unlock()
-	if served, err := s.lookupBefore(c, where, name); served {
+	where := now.Dir
+	if path.Base(where) != changes.Elsewhere {
+		where = now.ToDir
+	}
+	if served, err := s.lookupBefore(c, nil, where, name); served {
 		return err
 	}
 	return unix.ENOENT
 }
 
-// lookupBefore replies with the entry as it was before the agent's present step,
-// and says whether the step is about that entry.
-func (s *Server) lookupBefore(c *call, where, name string) (served bool, err error) {
-	s.watches.mu.Lock()
-	now := s.watches.now
-	s.watches.mu.Unlock()
-	here := now.Dir == where && now.Name == name
+// lookupBefore replies with the entry of name in dir, whose path is where, as it
+// was before the agent's present step, and says whether the step is about it.
+func (s *Server) lookupBefore(c *call, dir *node, where, name string) (served bool, err error) {
+	now := s.watches.step()
+	here := now.at.is(dir, where, name)
 	switch {
-	case now.Kind == changes.Create && here, now.Kind == changes.Move && now.to.in(where, name):
+	case now.Kind == changes.Create && here, now.Kind == changes.Move && now.to.is(dir, where, name):
 		return true, unix.ENOENT
 	case now.Kind == changes.Delete && here:
 		s.replyGone(c, &now, now.at.node)
@@ -204,10 +224,7 @@ func agentMakes(before int) func(*Server, *call, *node) error {
 			return err
 		}
 		if err = s.replyEntry(c, dir, name); err == unix.ENOENT {
-			s.watches.mu.Lock()
-			mode := s.watches.now.Mode
-			s.watches.mu.Unlock()
-			s.putPhantom(&c.out, mode)
+			s.putPhantom(&c.out, s.watches.step().Mode)
 			return nil
 		}
 		return err

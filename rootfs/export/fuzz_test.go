@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/rootfs/changes"
 )
 
 // FuzzRequests sends a sequence of raw requests, whose first byte is the
@@ -29,9 +31,17 @@ func FuzzRequests(f *testing.F) {
 	f.Add(append(lookup, request(opRename2, 3, uint64(3), uint64(0), "file", "to")...))
 	f.Add(append(lookup, request(opMknod, 3, u32(unix.S_IFIFO|0o600), uint32(0), uint64(0), "p")...))
 
+	agent := client{pid: 7}
+	for _, b := range [][]byte{
+		agent.encode(opRename2, 3, uint64(3), uint64(0), "file", "to"), agent.encode(opUnlink, 3, "file"),
+		agent.encode(opLookup, 3, changes.Elsewhere), agent.encode(opLookup, firstPhantom+1, "3"), agent.encode(opMkdir, 3, uint64(0), "new"),
+	} {
+		f.Add(append(lookup, append(binary.LittleEndian.AppendUint16(nil, uint16(len(b))), b...)...))
+	}
+
 	f.Fuzz(func(t *testing.T, data []byte) {
 		top := tree(t, map[string]string{"secret": "s", "ro/file": "r", "ro/dir/x": "x", "rw/file": "w", "rw/dir/x": "x", "rw/link": "-> ../secret"})
-		c := newClient(t, Options{Locks: true}, nil)
+		c := newClient(t, Options{Locks: true, Agent: 7}, nil)
 		c.export("ro", filepath.Join(top, "ro"), Policy{ReadOnly: true})
 		c.export("rw", filepath.Join(top, "rw"), Policy{})
 		before := outside(t, top)
@@ -39,8 +49,8 @@ func FuzzRequests(f *testing.F) {
 			n := min(int(binary.LittleEndian.Uint16(data)), len(data)-2)
 			in := append([]byte(nil), data[2:2+n]...)
 			data = data[2+n:]
-			if n >= 8 && binary.LittleEndian.Uint32(in[4:]) == opSetlkw {
-				continue // waits
+			if (&Request{Readable: [][]byte{in}}).Waits() {
+				continue
 			}
 			if n >= 4 && n%3 != 0 {
 				binary.LittleEndian.PutUint32(in, uint32(n)) // most get past the first check

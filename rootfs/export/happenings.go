@@ -133,10 +133,18 @@ func (s *Server) nextStep() changes.Change {
 	return t.now.Change
 }
 
+// step is what the agent is doing.
+func (t *watchTable) step() step {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.now
+}
+
 // stepsOf says what the agent has to do for h. A name that is made and gone
 // again meanwhile is made and removed; of what is gone nothing else is said.
 func (s *Server) stepsOf(h *happening) []step {
 	mode, there := s.typeAt(h)
+	h.at, h.to = s.now(h.at), s.now(h.to)
 	one := step{Change: changes.Change{Mode: mode, Dir: h.at.path, Name: h.at.name}, at: h.at, to: h.to}
 	var list []step
 	add := func(k changes.Kind, when bool) {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -276,6 +277,11 @@ type place struct {
 
 func (p place) in(path, name string) bool { return p.path == path && p.name == name }
 
+// is says that p is name in dir, or in the directory with the path where.
+func (p place) is(dir *node, where, name string) bool {
+	return p.name == name && (p.path == where || p.dir != nil && p.dir == dir)
+}
+
 // elsewhere is a place that nobody watches on the device of p.
 func (p place) elsewhere() place {
 	return place{path: path.Join(p.path, changes.Elsewhere), name: p.name}
@@ -283,11 +289,33 @@ func (p place) elsewhere() place {
 
 // placeIn is the place of a name in dir, which is pinned.
 func (s *Server) placeIn(dir *node, name string) place {
-	where, linked := s.pathOf(dir)
-	if where == "" || !linked {
+	where, _ := s.pathOf(dir)
+	if where == "" {
 		return place{}
 	}
 	return place{path: where, name: name, dir: dir}
+}
+
+// now is p with the path by which the agent finds it now.
+func (s *Server) now(p place) place {
+	if p.dir != nil {
+		p.path = s.whereIs(p.dir)
+	}
+	return p
+}
+
+// whereIs is the path by which the agent finds dir: it has another one than
+// before if it was moved, and is elsewhere if it is gone.
+func (s *Server) whereIs(dir *node) string {
+	if dir.pin(s.host) != nil {
+		return ""
+	}
+	defer dir.unpin(s.host)
+	where, linked := s.pathOf(dir)
+	if linked || dir.isRoot() || !dir.sameMount(dir.exp.root) {
+		return where
+	}
+	return path.Join(dir.exp.name, changes.Elsewhere, strconv.FormatUint(dir.id, 10))
 }
 
 // placeOf is the place of n, which is pinned: the last one, if n has none any

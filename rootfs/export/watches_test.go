@@ -33,6 +33,7 @@ func watched(t *testing.T, exports ...mountExport) string {
 		ready <- err
 		mounted <- dir
 		if err == nil {
+			relay.Longest = 500 * time.Millisecond
 			_ = relay.Run() // ends with the mount
 		}
 	}()

@@ -27,6 +27,10 @@ type descriptors struct {
 // spareDescriptors are left to the rest of the process: sockets, memory.
 const spareDescriptors = 256
 
+// ampleDescriptors are enough for the inodes that a guest with a gigabyte of memory
+// for nothing else can know: the kernel's default for fs.nr_open, but for our spare.
+const ampleDescriptors = 1<<20 - spareDescriptors
+
 func (d *descriptors) init(soft int) error {
 	limit, err := raiseFileLimit()
 	d.hard = max(int64(limit)-spareDescriptors, int64(limit)/2)

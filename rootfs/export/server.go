@@ -115,6 +115,10 @@ func (s *Server) ExportAsRoot(f *os.File, p Policy) error {
 // does. It is to be called when they have changed, while no request is in flight.
 func (s *Server) ReadCredentials() error { return s.host.creds.read() }
 
+// NeedsHandles says that the process may not have as many descriptors as a guest can
+// know inodes, so that those of inodes have to be closed and found again by handle.
+func (s *Server) NeedsHandles() bool { return s.host.fds.hard < ampleDescriptors }
+
 // RemoveExport takes name away from the guest: what it has looked up or opened
 // there answers ESTALE from now on. When it returns, the server holds no
 // descriptor of the export any more, so that its file system can be unmounted.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -11,8 +12,10 @@ import (
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/microvm/microvm/runtime/check"
+	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
 // descriptors are what a VM process may have open apart from its exports, by
@@ -57,6 +60,9 @@ func TestJail(t *testing.T) {
 	if machine == "software" {
 		caps = append(slices.Clone(kept), "kill")
 	}
+	if files := openFilesLimit(t, p.PID); files < 1<<20 {
+		caps = append(slices.Clone(caps), "dac_read_search") // inodes are found by handle
+	}
 	slices.Sort(caps)
 	slices.Sort(p.Capabilities)
 	if !slices.Equal(p.Capabilities, caps) {
@@ -77,6 +83,16 @@ func TestJail(t *testing.T) {
 	if text := s.command("check", "--sandbox", id).mustRun(); !strings.Contains(text, fmt.Sprintf("filter           on %d of", p.Filtered)) {
 		t.Errorf("as text:\n%s", text)
 	}
+}
+
+// openFilesLimit is how many descriptors a process may have.
+func openFilesLimit(t *testing.T, pid int) int {
+	t.Helper()
+	var limit unix.Rlimit
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &limit); err != nil {
+		t.Fatal(err)
+	}
+	return int(min(limit.Cur, 1<<30))
 }
 
 func wantWalls(t *testing.T, p *check.Process) {
@@ -113,4 +129,32 @@ func isIn(dir string, pid, fd int, link string) bool {
 	}
 	there, err := os.Lstat(filepath.Join(dir, link))
 	return err == nil && os.SameFile(info, there)
+}
+
+// TestMoreInodesThanDescriptors lists more files than the VM process may have
+// descriptors, if it may not raise their number.
+func TestMoreInodesThanDescriptors(t *testing.T) {
+	labtest.SameOnBoth(t)
+	prlimit, err := exec.LookPath("prlimit")
+	if err != nil {
+		t.Skipf("needs util-linux: %v", err)
+	}
+	const files = 4000
+	volume := t.TempDir()
+	for i := range files {
+		if err := os.WriteFile(filepath.Join(volume, fmt.Sprint(i)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := newSite(t)
+	b := s.bundle(sh("ls -l /volume | grep -c root && ls -l /volume | grep -c root"), func(spec *specs.Spec) {
+		spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/volume", Type: "bind", Source: volume, Options: []string{"rbind"}})
+	})
+	cmd := s.command("run", "--bundle", b.dir, s.name()).exec(t.Context())
+	cmd.Args = append([]string{prlimit, "--nofile=3000:3000"}, cmd.Args...)
+	cmd.Path = prlimit
+	out, err := cmd.CombinedOutput()
+	if want := fmt.Sprintf("%d\n%d\n", files, files); err != nil || string(out) != want {
+		t.Errorf("%v, %.1000s", err, out)
+	}
 }

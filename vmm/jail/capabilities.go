@@ -21,6 +21,10 @@ const kept = 1<<unix.CAP_CHOWN | // chown(2) by the guest's root
 // pid namespace.
 const keptForChild = 1 << unix.CAP_KILL
 
+// keptForHandles is for open_by_handle_at(2), which finds every inode of a file
+// system, in an export or not.
+const keptForHandles = 1 << unix.CAP_DAC_READ_SEARCH
+
 // Of linux/securebits.h: root is a user like others to execve(2), for good.
 const (
 	secbitNoRoot       = 1 << 0
@@ -46,11 +50,15 @@ func forbidPrivileges() error {
 
 // keeps are the capabilities that the process may keep if it has them.
 func (j *Jail) keeps(c Config) uint32 {
-	switch {
-	case j.alone:
+	if j.alone {
 		return 0 // it makes files as itself
-	case c.Child:
-		return kept | keptForChild
 	}
-	return kept
+	keep := uint32(kept)
+	if c.Child {
+		keep |= keptForChild
+	}
+	if c.Handles {
+		keep |= keptForHandles
+	}
+	return keep
 }

@@ -7,8 +7,8 @@ import (
 )
 
 // loadFilter puts the filter on every thread. It needs no_new_privs.
-func loadFilter() error {
-	program, err := assemble(rules())
+func loadFilter(c Config) error {
+	program, err := assemble(rules(c))
 	if err != nil {
 		return fmt.Errorf("assemble: %w", err)
 	}
@@ -17,8 +17,11 @@ func loadFilter() error {
 
 // rules are those with conditions, of which KVM_RUN is the one that is in a hurry, and
 // calls.
-func rules() []rule {
+func rules(c Config) []rule {
 	all := conditional()
+	if c.Handles {
+		all = append(all, rule{number: unix.SYS_OPEN_BY_HANDLE_AT})
+	}
 	for _, number := range calls {
 		all = append(all, rule{number: number})
 	}

@@ -23,6 +23,9 @@ type Config struct {
 	// Child says that the process has QEMU as a child, which it must be able to
 	// kill.
 	Child bool
+	// Handles says that the file server opens inodes by their handles, as it may
+	// not have as many descriptors as the guest can know inodes.
+	Handles bool
 }
 
 // Jail is one that is ready to be closed.
@@ -73,7 +76,7 @@ func (j *Jail) Enter(c Config) error {
 		{ErrRoot, enterEmptyRoot},
 		{ErrLimits, setLimits},
 		{ErrCapabilities, func() error { return setCapabilities(j.keeps(c)) }},
-		{ErrFilter, loadFilter},
+		{ErrFilter, func() error { return loadFilter(c) }},
 	} {
 		if err := wall.build(); err != nil {
 			return fmt.Errorf("%w: %w", wall.sentinel, err)

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/microvm/microvm/tests/containerd"
 )
 
 func TestMain(m *testing.M) {
@@ -26,13 +28,13 @@ func TestMain(m *testing.M) {
 // listed as failing has to fail, so that the lists cannot outlive their reasons;
 // any other has to pass.
 func TestMicrovm(t *testing.T) {
-	eachDaemon(t, func(t *testing.T, containerd string) {
+	eachDaemon(t, func(t *testing.T, bin, version string) {
 		for _, handler := range []string{"microvm", "sandboxed"} {
-			if handler == "sandboxed" && !knowsSandboxes(t, containerd) {
+			if handler == "sandboxed" && !containerd.KnowsSandboxes(version) {
 				continue
 			}
 			t.Run(handler, func(t *testing.T) {
-				each(t, containerd, handler, func(t *testing.T, s spec) {
+				each(t, bin, handler, func(t *testing.T, s spec) {
 					b, beyond := boundaries[s.name()]
 					why, anywhere := failsAnywhere[s.name()]
 					switch {
@@ -53,8 +55,8 @@ func TestMicrovm(t *testing.T) {
 
 // TestPeer runs critest with runc, and holds it to the list of what that fails.
 func TestPeer(t *testing.T) {
-	eachDaemon(t, func(t *testing.T, containerd string) {
-		each(t, containerd, "runc", func(t *testing.T, s spec) {
+	eachDaemon(t, func(t *testing.T, bin, _ string) {
+		each(t, bin, "runc", func(t *testing.T, s spec) {
 			why, listed := failsAnywhere[s.name()]
 			switch {
 			case listed:
@@ -78,20 +80,24 @@ func expectFailure(t *testing.T, s spec, finds, why string) {
 }
 
 // eachDaemon runs a test with every containerd.
-func eachDaemon(t *testing.T, test func(t *testing.T, containerd string)) {
+func eachDaemon(t *testing.T, test func(t *testing.T, bin, version string)) {
 	list := filepath.SplitList(os.Getenv("MICROVM_CONTAINERD"))
 	if len(list) == 0 {
 		t.Fatal("MICROVM_CONTAINERD is not set: run `make critest`")
 	}
-	for _, containerd := range list {
-		t.Run(version(t, containerd), func(t *testing.T) { test(t, containerd) })
+	for _, bin := range list {
+		version, err := containerd.Version(bin)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Run(version, func(t *testing.T) { test(t, bin, version) })
 	}
 }
 
 // each judges every test of critest. One that critest skips is skipped.
-func each(t *testing.T, containerd, handler string, judge func(t *testing.T, s spec)) {
-	bin, machine, critest := os.Getenv("MICROVM_BIN"), os.Getenv("MICROVM_MACHINE"), os.Getenv("MICROVM_CRITEST")
-	if bin == "" || machine == "" || critest == "" {
+func each(t *testing.T, bin, handler string, judge func(t *testing.T, s spec)) {
+	ours, machine, critest := os.Getenv("MICROVM_BIN"), os.Getenv("MICROVM_MACHINE"), os.Getenv("MICROVM_CRITEST")
+	if ours == "" || machine == "" || critest == "" {
 		t.Fatal("MICROVM_BIN, MICROVM_MACHINE and MICROVM_CRITEST are not all set: run `make critest`")
 	}
 	focus := os.Getenv("MICROVM_CRITEST_FOCUS")
@@ -105,19 +111,22 @@ func each(t *testing.T, containerd, handler string, judge func(t *testing.T, s s
 		t.Fatal(err)
 	}
 	t.Cleanup(r.close)
-	path := strings.Join([]string{critest, containerd, bin, os.Getenv("PATH")}, ":")
-	d, err := startDaemon(containerd, filepath.Join(dir, "daemon"), path, handler, machine, r.url)
+	path := strings.Join([]string{critest, bin, ours, os.Getenv("PATH")}, ":")
+	d, err := newDaemon(bin, filepath.Join(dir, "daemon"), path, handler, machine, r.url)
+	if err == nil {
+		t.Cleanup(d.Stop)
+		err = d.Start()
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		// A failed test may have left pods.
-		if said, err := exec.Command(findCrictl(), "--runtime-endpoint", "unix://"+d.socket(), "--image-endpoint", "unix://"+d.socket(), "rmp", "--force", "--all").CombinedOutput(); err != nil {
+		if said, err := exec.Command(findCrictl(), "--runtime-endpoint", "unix://"+d.Socket(), "--image-endpoint", "unix://"+d.Socket(), "rmp", "--force", "--all").CombinedOutput(); err != nil {
 			t.Errorf("remove pods: %v: %s", err, said)
 		}
-		d.stop()
 	})
-	specs, err := runCritest(critest, dir, d.socket(), handler, focus)
+	specs, err := runCritest(critest, dir, d.Socket(), handler, focus)
 	if err != nil {
 		t.Fatal(err)
 	}

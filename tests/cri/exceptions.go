@@ -8,11 +8,11 @@ type boundary struct {
 	finds string
 }
 
-const usersNetwork = "wants the host's own network, of which a machine has a user-mode one beside it; an annotation publishes ports"
+const hostNetwork = "wants a pod in the host's network, whose interfaces and sockets a machine cannot have: it is refused"
 
 var boundaries = map[string]boundary{
-	"Security Context NamespaceOption runtime should support HostNetwork is true":                              {usersNetwork, "should be in container's port list"},
-	"Streaming runtime should support streaming interfaces runtime should support portforward in host network": {usersNetwork, "connection refused"},
+	"Security Context NamespaceOption runtime should support HostNetwork is true":                              {hostNetwork, "(hostNetwork)"},
+	"Streaming runtime should support streaming interfaces runtime should support portforward in host network": {hostNetwork, "(hostNetwork)"},
 	"Security Context NamespaceOption runtime should support HostIpc is true": {
 		"wants a segment of the host's shared memory, which another kernel cannot share", "The shared memory segment should be included",
 	},

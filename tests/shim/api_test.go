@@ -24,7 +24,7 @@ import (
 // connect is for what ctr cannot do.
 func (s *site) connect() (context.Context, *grpc.ClientConn) {
 	s.t.Helper()
-	conn, err := grpc.NewClient("unix://"+s.socket(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient("unix://"+s.Socket(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -130,37 +130,38 @@ func TestOutOfMemory(t *testing.T) {
 	})
 }
 
-func TestUpdate(t *testing.T) {
-	each(t, func(t *testing.T, s *site) {
-		ctx, conn := s.connect()
-		id := s.detached("--memory-limit", strconv.Itoa(64<<20), "--mount", cgroups, "--", "sleep", "1000")
-		update := func(limit int64) error {
-			r, err := api.NewResources(&specs.LinuxResources{
-				Memory: &specs.LinuxMemory{Limit: &limit},
-				CPU:    &specs.LinuxCPU{Quota: ptr(int64(50000)), Period: ptr(uint64(100000)), Cpus: "0"},
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			_, err = tasks.NewTasksClient(conn).Update(ctx, &tasks.UpdateTaskRequest{ContainerID: id, Resources: r})
-			return err
-		}
-		if err := update(96 << 20); err != nil {
+// updates the limits of a container that shows its own.
+func (s *site) updates(id string) {
+	t := s.t
+	t.Helper()
+	ctx, conn := s.connect()
+	update := func(limit int64) error {
+		r, err := api.NewResources(&specs.LinuxResources{
+			Memory: &specs.LinuxMemory{Limit: &limit},
+			CPU:    &specs.LinuxCPU{Quota: ptr(int64(50000)), Period: ptr(uint64(100000)), Cpus: "0"},
+		})
+		if err != nil {
 			t.Fatal(err)
 		}
-		s.exec(id, "--", "cat", "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/cpu.max").Wants(0, strconv.Itoa(96<<20), "50000 100000")
-		if err := update(256 << 20); err != nil {
-			t.Errorf("a limit beyond the machine's start: %v", err)
-		}
-		s.exec(id, "--", "sh", "-c", "test $(awk '/MemTotal/ {print $2}' /proc/meminfo) -gt 262144 && cat /sys/fs/cgroup/memory.max").Wants(0, strconv.Itoa(256<<20))
-	})
+		_, err = tasks.NewTasksClient(conn).Update(ctx, &tasks.UpdateTaskRequest{ContainerID: id, Resources: r})
+		return err
+	}
+	if err := update(96 << 20); err != nil {
+		t.Fatal(err)
+	}
+	s.exec(id, "--", "cat", "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/cpu.max").Wants(0, strconv.Itoa(96<<20), "50000 100000")
+	if err := update(256 << 20); err != nil {
+		t.Errorf("a limit beyond the machine's start: %v", err)
+	}
+	s.exec(id, "--", "sh", "-c", "test $(awk '/MemTotal/ {print $2}' /proc/meminfo) -gt 262144 && cat /sys/fs/cgroup/memory.max").Wants(0, strconv.Itoa(256<<20))
 }
 
 func ptr[T any](v T) *T { return &v }
 
-func TestMetrics(t *testing.T) {
+// TestLimits measures what is used of them, and changes them.
+func TestLimits(t *testing.T) {
 	each(t, func(t *testing.T, s *site) {
-		id := s.detached("--memory-limit", strconv.Itoa(64<<20), "--", "sh", "-c", "i=0; while test $i -lt 100000; do i=$((i+1)); done; echo done >/tmp/done; sleep 1000; true")
+		id := s.detached("--memory-limit", strconv.Itoa(64<<20), "--mount", cgroups, "--", "sh", "-c", "i=0; while test $i -lt 100000; do i=$((i+1)); done; echo done >/tmp/done; sleep 1000; true")
 		command.Eventually(t, "the work is done", func() bool { return s.exec(id, "--", "test", "-e", "/tmp/done").Run().Code == 0 })
 		var m struct {
 			Pids   struct{ Current uint64 }
@@ -175,12 +176,15 @@ func TestMetrics(t *testing.T) {
 		if m.Pids.Current != 2 || m.CPU.UserUsec < m.CPU.SystemUsec || m.CPU.UsageUsec < 10000 || m.Memory.Usage == 0 || m.Memory.UsageLimit != 64<<20 {
 			t.Errorf("metrics: %s", text)
 		}
+		s.exec(id, "--", "cat", "/sys/fs/cgroup/memory.max").Wants(0, strconv.Itoa(64<<20))
+		s.isInPlace(id)
+		s.updates(id)
 	})
 }
 
 // TestOutOfMemoryOfChild is told while the container goes on.
 func TestOutOfMemoryOfChild(t *testing.T) {
-	each(t, func(t *testing.T, s *site) {
+	last(t, func(t *testing.T, s *site) {
 		next := s.subscribe()
 		id := s.detached("--memory-limit", strconv.Itoa(64<<20), "--", "sh", "-c", "tail /dev/zero; tail /dev/zero; echo done >/tmp/done; sleep 1000; true")
 		expect[*apievents.TaskCreate](t, next)

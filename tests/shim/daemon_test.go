@@ -1,30 +1,22 @@
 package shim
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
-	"time"
+
+	"github.com/microvm/microvm/tests/containerd"
 )
 
 // daemon is a containerd with storage of its own.
 type daemon struct {
-	// name has the version.
-	name     string
-	bin, dir string
+	containerd.Daemon
+	name string // has the version
 	// handlers are those of CRI's runtimes: with a container as the sandbox
 	// of a pod and, in the 2.x line, with the shim's own sandbox.
 	handlers []string
-	process  *exec.Cmd
 }
-
-// start-up and end of a daemon.
-const daemonGrace = time.Minute
 
 // onDisks is the handler whose root file systems are on disks.
 const onDisks = "ondisks"
@@ -89,25 +81,20 @@ func newDaemon(bin, dir string) (*daemon, error) {
 
 // makeDaemon prepares one that begin starts, with the text as its configuration.
 func makeDaemon(bin, dir, text string) (*daemon, error) {
-	out, err := exec.Command(filepath.Join(bin, "containerd"), "--version").Output()
+	version, err := containerd.Version(bin)
 	if err != nil {
-		return nil, fmt.Errorf("find containerd in %s: %w", bin, err)
-	}
-	version := strings.Fields(string(out))[2]
-	d := &daemon{name: "containerd-" + strings.FieldsFunc(version, func(r rune) bool { return r == '~' || r == '+' })[0], bin: bin, dir: dir, handlers: []string{"microvm"}}
-	if strings.HasPrefix(version, "v2.") || strings.HasPrefix(version, "2.") {
-		d.handlers = append(d.handlers, sandboxed)
-	}
-	if err := os.MkdirAll(filepath.Join(dir, "cni"), 0o755); err != nil {
 		return nil, err
 	}
-	fill := strings.NewReplacer("DIR", dir, "IMAGE", image)
-	for name, text := range map[string]string{
+	// The daemon's own directory first: it has the shim for runc.
+	path := bin + ":" + binDir + ":" + os.Getenv("PATH")
+	d := &daemon{Daemon: containerd.Daemon{Bin: bin, Dir: dir, Path: path}, name: "containerd-" + version, handlers: []string{"microvm"}}
+	if containerd.KnowsSandboxes(version) {
+		d.handlers = append(d.handlers, sandboxed)
+	}
+	if err := d.Write(map[string]string{
 		"config.toml": text, "cni/pods.conflist": networkList, "microvm.toml": fmt.Sprintf("machine = %q\nnetwork = \"user\"\n", machine),
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(fill.Replace(text)), 0o600); err != nil {
-			return nil, err
-		}
+	}, "IMAGE", image); err != nil {
+		return nil, err
 	}
 	if said, err := exec.Command("mke2fs", "-q", "-t", "ext4", filepath.Join(dir, "scratch"), "24M").CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("make scratch image: %w: %s", err, said)
@@ -117,14 +104,14 @@ func makeDaemon(bin, dir, text string) (*daemon, error) {
 
 // begin is the first start.
 func (d *daemon) begin() error {
-	err := d.start()
+	err := d.Start()
 	for _, ns := range []string{namespace, podNamespace} {
 		if err == nil {
 			err = d.importImage(ns)
 		}
 	}
 	if err != nil {
-		d.stop()
+		d.Stop()
 	}
 	return err
 }
@@ -137,54 +124,11 @@ func (d *daemon) importImage(namespace string) error {
 	return nil
 }
 
-func (d *daemon) state() string   { return filepath.Join(d.dir, "state") }
-func (d *daemon) socket() string  { return filepath.Join(d.dir, "sock") }
-func (d *daemon) logFile() string { return filepath.Join(d.dir, "log") }
-
-// start runs the daemon until it answers.
-func (d *daemon) start() error {
-	log, err := os.OpenFile(d.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	d.process = exec.Command(filepath.Join(d.bin, "containerd"), "--config", filepath.Join(d.dir, "config.toml"))
-	// The daemon's own directory first: it has the shim for runc.
-	d.process.Env = append(os.Environ(), "PATH="+d.bin+":"+binDir+":"+os.Getenv("PATH"))
-	d.process.Stdout, d.process.Stderr = log, log
-	if err := d.process.Start(); err != nil {
-		return err
-	}
-	for end := time.Now().Add(daemonGrace); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-		if d.ctr("version").Run() == nil {
-			return nil
-		}
-	}
-	return fmt.Errorf("%s does not answer: %s", d.name, d.log(0))
-}
-
-// kill ends the daemon as a crash would.
-func (d *daemon) kill() error {
-	if err := d.process.Process.Kill(); err != nil {
-		return err
-	}
-	_ = d.process.Wait() // it was killed
-	return nil
-}
-
-func (d *daemon) stop() {
-	if d.process == nil || d.process.Process == nil {
-		return
-	}
-	_ = d.process.Process.Signal(os.Interrupt)
-	hang := time.AfterFunc(daemonGrace, func() { _ = d.process.Process.Kill() })
-	defer hang.Stop()
-	_ = d.process.Wait()
-}
+func (d *daemon) state() string { return filepath.Join(d.Dir, "state") }
 
 // ctrArgs is a call of the daemon's client.
 func (d *daemon) ctrArgs(args ...string) []string {
-	return append([]string{filepath.Join(d.bin, "ctr"), "--address", d.socket(), "--namespace", namespace}, args...)
+	return append([]string{filepath.Join(d.Bin, "ctr"), "--address", d.Socket(), "--namespace", namespace}, args...)
 }
 
 func (d *daemon) ctr(args ...string) *exec.Cmd {
@@ -192,23 +136,8 @@ func (d *daemon) ctr(args ...string) *exec.Cmd {
 	return exec.Command(all[0], all[1:]...)
 }
 
-// log is what the daemon and its shims have logged from offset on.
-func (d *daemon) log(offset int64) string {
-	f, err := os.Open(d.logFile())
-	if err != nil {
-		return err.Error()
-	}
-	defer f.Close()
-	var text bytes.Buffer
-	_, err = f.Seek(offset, io.SeekStart)
-	if _, cerr := io.Copy(&text, f); err != nil || cerr != nil {
-		return errors.Join(err, cerr).Error()
-	}
-	return text.String()
-}
-
 func (d *daemon) logSize() int64 {
-	st, err := os.Stat(d.logFile())
+	st, err := os.Stat(d.LogFile())
 	if err != nil {
 		return 0
 	}

@@ -20,7 +20,7 @@ import (
 // TestKilledShim leaves nothing, not even until the container is removed.
 func TestKilledShim(t *testing.T) {
 	each(t, func(t *testing.T, s *site) {
-		before := inventory.Take(t, s.daemon.dir)
+		before := inventory.Take(t, s.daemon.Dir)
 		id := s.detached("--", "sleep", "1000")
 		pid, _ := s.task(id)
 		socket := s.shimSocket(id)
@@ -87,7 +87,7 @@ func TestKilledMachine(t *testing.T) {
 					t.Errorf("exec: %v", o)
 				}
 				s.delete(id, 137)
-				if text := s.log(s.logged); !strings.Contains(text, "killed") {
+				if text := s.Log(s.logged); !strings.Contains(text, "killed") {
 					t.Errorf("the log does not say why")
 				}
 			})
@@ -97,7 +97,7 @@ func TestKilledMachine(t *testing.T) {
 
 // TestHungMachine is killed with its container.
 func TestHungMachine(t *testing.T) {
-	each(t, func(t *testing.T, s *site) {
+	last(t, func(t *testing.T, s *site) {
 		id := s.detached("--", "sleep", "1000")
 		pid, _ := s.task(id)
 		// The machine's process has the guest's way to the host.
@@ -124,10 +124,10 @@ func TestRestartedDaemon(t *testing.T) {
 	each(t, func(t *testing.T, s *site) {
 		id := s.loops()
 		pid, _ := s.task(id)
-		if err := s.kill(); err != nil {
+		if err := s.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.start(); err != nil {
+		if err := s.Start(); err != nil {
 			t.Fatal(err)
 		}
 		if again, status := s.task(id); again != pid || status != "RUNNING" {
@@ -167,7 +167,7 @@ func TestStarvedMachine(t *testing.T) {
 		<-touched
 		s.waitStatus(id, "STOPPED")
 		s.delete(id, 137)
-		if text := s.log(s.logged); !strings.Contains(text, "the host's kernel killed the machine") {
+		if text := s.Log(s.logged); !strings.Contains(text, "the host's kernel killed the machine") {
 			t.Error("the log does not say why")
 		}
 	})

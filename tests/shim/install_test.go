@@ -27,14 +27,14 @@ var configurations = map[string]string{
 // onHost is a call of the installed command's with that containerd as the host's.
 func onHost(t *testing.T, d *daemon, args ...string) *command.Command {
 	t.Helper()
-	return command.New(t, append([]string{"env", "PATH=" + d.bin + ":" + os.Getenv("PATH"), filepath.Join(binDir, "microvm-runtime")}, args...)...)
+	return command.New(t, append([]string{"env", "PATH=" + d.Bin + ":" + os.Getenv("PATH"), filepath.Join(binDir, "microvm-runtime")}, args...)...)
 }
 
 // dumped is what containerd makes of its configuration, without the list of
 // files.
 func dumped(t *testing.T, d *daemon, config string) map[string]any {
 	t.Helper()
-	out, err := exec.Command(filepath.Join(d.bin, "containerd"), "--config", config, "config", "dump").Output()
+	out, err := exec.Command(filepath.Join(d.Bin, "containerd"), "--config", config, "config", "dump").Output()
 	if err != nil {
 		t.Fatalf("config dump: %v", err)
 	}
@@ -158,16 +158,16 @@ func TestInstalledRuntime(t *testing.T) {
 	plain, _, _ := strings.Cut(configuration, "    default_runtime_name")
 	for _, known := range daemons {
 		dir := t.TempDir()
-		d, err := makeDaemon(known.bin, filepath.Join(dir, "d"), plain)
+		d, err := makeDaemon(known.Bin, filepath.Join(dir, "d"), plain)
 		if err != nil {
 			t.Fatal(err)
 		}
 		prefix := filepath.Join(dir, "usr")
-		onHost(t, d, "install", "--prefix", prefix, "--containerd-config", filepath.Join(d.dir, "config.toml")).Output()
+		onHost(t, d, "install", "--prefix", prefix, "--containerd-config", filepath.Join(d.Dir, "config.toml")).Output()
 		if err := d.begin(); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(d.stop)
+		t.Cleanup(d.Stop)
 		withPods(t, d, "microvm", func(t *testing.T, p pods) {
 			one := p.podWith(withNamespaces(nil, object{"network": ofPod}))
 			if got := p.in(one.container(idle, withNamespaces(nil, object{"network": ofPod, "pid": ofSelf})), "uname", "-r"); !strings.Contains(got, "microvm") {

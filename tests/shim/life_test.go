@@ -1,6 +1,7 @@
 package shim
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -38,6 +39,7 @@ func TestDetachedLife(t *testing.T) {
 			t.Errorf("ps: %q, pid %d", got, pid)
 		}
 		s.exec(id, "--cwd", "/var", "--", "sh", "-c", "pwd; exit 9").Wants(9, "/var")
+		s.pausesAndResumes(id)
 		if o := s.do("tasks", "delete", id).Run(); o.Code == 0 {
 			t.Errorf("delete of a running task: %v", o)
 		}
@@ -53,6 +55,7 @@ func TestDetachedLife(t *testing.T) {
 		// The same container again.
 		s.do("tasks", "start", "--detach", "--fifo-dir", s.dir, id).Output()
 		s.waitStatus(id, "RUNNING")
+		s.do("tasks", "pause", id).Output()
 		s.delete(id, 137, "--force")
 	})
 }
@@ -75,9 +78,21 @@ func TestTerminal(t *testing.T) {
 		screen.See("sized")
 		screen.Say("exit 5\n")
 		screen.Close(5)
+	})
+}
 
-		id := s.detached("--", "sleep", "1000")
-		screen = s.exec(id, "--tty", "--", "sh").Terminal(80, 24)
+// TestExec runs more programs in a container, whose root file system is read-only.
+func TestExec(t *testing.T) {
+	data, sum := input()
+	each(t, func(t *testing.T, s *site) {
+		id := s.detached("--read-only", "--", "sleep", "1000")
+		s.exec(id, "--", "sh", "-c", "echo no 2>/dev/null >/file || echo refused").Wants(0, "refused")
+		s.exec(id, "--", "cat").Input(strings.NewReader("hello\n")).Wants(0, "hello")
+		s.exec(id, "--", "sha256sum").Input(bytes.NewReader(data)).Wants(0, sum)
+		if o := s.exec(id, "--", "nosuch").Run(); o.Code == 0 || !strings.Contains(o.Stderr, missing) {
+			t.Errorf("%v", o)
+		}
+		screen := s.exec(id, "--tty", "--", "sh").Terminal(80, 24)
 		screen.Say("tty | sed s/^/is:/\n")
 		screen.See("is:/dev/pts/0")
 		screen.Say(sized("24 80"))
@@ -87,48 +102,51 @@ func TestTerminal(t *testing.T) {
 	})
 }
 
-func TestPause(t *testing.T) {
-	each(t, func(t *testing.T, s *site) {
-		id := s.loops()
-		s.do("tasks", "pause", id).Output()
-		if _, status := s.task(id); status != "PAUSED" {
-			t.Errorf("status %s", status)
-		}
-		if o := s.exec(id, "--", "true").Run(); o.Code == 0 || !strings.Contains(o.Stderr, "paused") {
-			t.Errorf("exec in a paused task: %v", o)
-		}
-		s.do("tasks", "resume", id).Output()
-		if _, status := s.task(id); status != "RUNNING" {
-			t.Errorf("status %s", status)
-		}
-		s.exec(id, "--", "echo", "awake").Wants(0, "awake")
-		s.do("tasks", "pause", id).Output()
-		s.delete(id, 137, "--force")
-	})
+// pausesAndResumes a task that runs.
+func (s *site) pausesAndResumes(id string) {
+	t := s.t
+	t.Helper()
+	s.do("tasks", "pause", id).Output()
+	if _, status := s.task(id); status != "PAUSED" {
+		t.Errorf("status %s", status)
+	}
+	if o := s.exec(id, "--", "true").Run(); o.Code == 0 || !strings.Contains(o.Stderr, "paused") {
+		t.Errorf("exec in a paused task: %v", o)
+	}
+	s.do("tasks", "resume", id).Output()
+	if _, status := s.task(id); status != "RUNNING" {
+		t.Errorf("status %s", status)
+	}
+	s.exec(id, "--", "echo", "awake").Wants(0, "awake")
 }
 
 // cgroups is a mount that shows a container its limits.
 const cgroups = "type=cgroup,src=cgroup,dst=/sys/fs/cgroup,options=ro"
 
-// TestPlaces finds the machine's process in the network namespace and the
-// cgroup that the container's configuration names.
+// TestPlaces finds the machine's process in the network namespace that the
+// container's configuration names.
 func TestPlaces(t *testing.T) {
 	each(t, func(t *testing.T, s *site) {
 		pid, _ := s.task(s.detached("--with-ns", "network:/proc/self/ns/net", "--", "sleep", "1000"))
 		if same, err := sameFile("/proc/thread-self/ns/net", "/proc/"+strconv.Itoa(pid)+"/ns/net"); err != nil || !same {
 			t.Errorf("network namespace by path: %v, %v", same, err)
 		}
-		id := s.detached("--memory-limit", strconv.Itoa(100<<20), "--mount", cgroups, "--", "sleep", "1000")
-		pid, _ = s.task(id)
-		if same, err := sameFile("/proc/thread-self/ns/net", "/proc/"+strconv.Itoa(pid)+"/ns/net"); err != nil || same {
-			t.Errorf("network namespace of its own: %v, %v", same, err)
-		}
-		cgroup, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
-		if err != nil || !strings.Contains(string(cgroup), "/"+namespace+"/"+id+"\n") {
-			t.Errorf("cgroup: %s, %v", cgroup, err)
-		}
-		s.exec(id, "--", "cat", "/sys/fs/cgroup/memory.max").Wants(0, strconv.Itoa(100<<20))
 	})
+}
+
+// isInPlace checks that the machine's process is in the cgroup of the container,
+// and in a network namespace of its own.
+func (s *site) isInPlace(id string) {
+	t := s.t
+	t.Helper()
+	pid, _ := s.task(id)
+	if same, err := sameFile("/proc/thread-self/ns/net", "/proc/"+strconv.Itoa(pid)+"/ns/net"); err != nil || same {
+		t.Errorf("network namespace of its own: %v, %v", same, err)
+	}
+	cgroup, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
+	if err != nil || !strings.Contains(string(cgroup), "/"+namespace+"/"+id+"\n") {
+		t.Errorf("cgroup: %s, %v", cgroup, err)
+	}
 }
 
 func sameFile(a, b string) (bool, error) {

@@ -69,7 +69,7 @@ func eachWithSandboxes(t *testing.T, test func(t *testing.T, p pods)) {
 }
 
 func (p pods) crictlArgs(args ...string) []string {
-	return append([]string{"--runtime-endpoint", "unix://" + p.socket(), "--image-endpoint", "unix://" + p.socket(), "--timeout", "3m"}, args...)
+	return append([]string{"--runtime-endpoint", "unix://" + p.Socket(), "--image-endpoint", "unix://" + p.Socket(), "--timeout", "3m"}, args...)
 }
 
 func (p pods) crictl(args ...string) *command.Command {
@@ -370,7 +370,7 @@ func TestPodGrows(t *testing.T) {
 // TestKilledShimOfPod leaves a pod that can be removed, and nothing else.
 func TestKilledShimOfPod(t *testing.T) {
 	eachWithPods(t, func(t *testing.T, p pods) {
-		before := inventory.Take(t, p.daemon.dir)
+		before := inventory.Take(t, p.daemon.Dir)
 		one := p.pod(nil)
 		a := one.container(idle, private(nil))
 		if err := unix.Kill(p.shimOf(one.machine()), unix.SIGKILL); err != nil {
@@ -419,10 +419,10 @@ func TestPodAfterRestart(t *testing.T) {
 		one := p.pod(nil)
 		a := one.container(idle, private(nil))
 		pid := one.machine()
-		if err := p.kill(); err != nil {
+		if err := p.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		if err := p.start(); err != nil {
+		if err := p.Start(); err != nil {
 			t.Fatal(err)
 		}
 		command.Eventually(t, "CRI answers", func() bool { return p.crictl("pods").Run().Code == 0 })

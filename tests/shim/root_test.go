@@ -314,14 +314,14 @@ func removePool(t *testing.T, pool string) {
 // TestDeviceMapper has thin volumes, with the oldest daemon.
 func TestDeviceMapper(t *testing.T) {
 	pool := thinPool(t)
-	d, err := makeDaemon(daemons[0].bin, filepath.Join(t.TempDir(), "d"), configuration+strings.ReplaceAll(devmapper, "POOL", pool))
+	d, err := makeDaemon(daemons[0].Bin, filepath.Join(t.TempDir(), "d"), configuration+strings.ReplaceAll(devmapper, "POOL", pool))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := d.begin(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(d.stop)
+	t.Cleanup(d.Stop)
 	s := newSite(t, d)
 	id := s.container()
 	const script = "cat /etc/added; head -n 1 /proc/mounts; echo new >/new"

@@ -75,7 +75,7 @@ func run(m *testing.M) (code int, err error) {
 		if err != nil {
 			return 0, err
 		}
-		defer d.stop()
+		defer d.Stop()
 		daemons = append(daemons, d)
 	}
 	return m.Run(), nil
@@ -114,6 +114,12 @@ func each(t *testing.T, test func(t *testing.T, s *site)) {
 	for _, d := range daemons {
 		t.Run(d.name, func(t *testing.T) { test(t, newSite(t, d)) })
 	}
+}
+
+// last runs a test against the last daemon only: one of what no daemon has a say
+// in.
+func last(t *testing.T, test func(t *testing.T, s *site)) {
+	test(t, newSite(t, daemons[len(daemons)-1]))
 }
 
 // newID names a container.

@@ -25,13 +25,13 @@ type site struct {
 func newSite(t *testing.T, d *daemon) *site {
 	t.Helper()
 	s := &site{daemon: d, t: t, dir: t.TempDir(), logged: d.logSize()}
-	before := inventory.Take(t, d.dir)
+	before := inventory.Take(t, d.Dir)
 	t.Cleanup(func() {
 		s.removeAll()
 		inventory.Compare(t, before)
 		s.checkLeftovers()
 		if t.Failed() {
-			text := d.log(s.logged)
+			text := d.Log(s.logged)
 			t.Logf("end of the log: %s", text[max(0, len(text)-8<<10):])
 		}
 	})
@@ -65,7 +65,7 @@ func (s *site) checkLeftovers() {
 	}
 }
 
-func (d *daemon) root() string { return filepath.Join(d.dir, "root") }
+func (d *daemon) root() string { return filepath.Join(d.Dir, "root") }
 
 // do is a call of ctr.
 func (s *site) do(args ...string) *command.Command {

@@ -18,7 +18,7 @@ import (
 )
 
 func main() {
-	if os.Getpid() == 1 {
+	if os.Getpid() == 1 && !slices.Contains(os.Args, "-serve") { // of a guest, not of a container
 		fmt.Fprintln(os.Stderr, "bench:", guestFiles())
 		os.Exit(1)
 	}

@@ -30,7 +30,9 @@ func TestMain(m *testing.M) {
 		go guest()
 		select {}
 	default:
-		os.Exit(m.Run())
+		code := m.Run()
+		removeProgram()
+		os.Exit(code)
 	}
 }
 

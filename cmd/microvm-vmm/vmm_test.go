@@ -69,7 +69,7 @@ func (p *process) start() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.cmd = exec.Command("/proc/self/exe", "--config-fd", "3")
+	p.cmd = exec.Command(program(p.t), "--config-fd", "3")
 	p.cmd.Env = append(os.Environ(), vmmVariable+"=1")
 	p.cmd.ExtraFiles = append([]*os.File{configR}, p.files...)
 	p.cmd.Stderr = &p.log
@@ -331,7 +331,7 @@ func TestFaultsAreReported(t *testing.T) {
 }
 
 func TestBrokenConfiguration(t *testing.T) {
-	cmd := exec.Command("/proc/self/exe", "--config-fd", "3")
+	cmd := exec.Command(program(t), "--config-fd", "3")
 	cmd.Env = append(os.Environ(), vmmVariable+"=1")
 	f, err := os.Open("/dev/null")
 	if err != nil {

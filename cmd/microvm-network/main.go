@@ -16,7 +16,7 @@ import (
 	"os"
 	"syscall"
 
-	"github.com/microvm/microvm/usernet"
+	"github.com/microvm/microvm/netns/usernet"
 )
 
 func main() {

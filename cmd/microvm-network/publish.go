@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/microvm/microvm/usernet"
+	"github.com/microvm/microvm/netns/usernet"
 )
 
 // publication is a port of the guest that can be reached on the host.

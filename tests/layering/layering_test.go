@@ -34,7 +34,6 @@ var rules = []rule{
 	{from: "shim/task", not: []string{"shim/sandbox", "shim/manager"}, why: "a sandbox is made of what the task service offers"},
 	{from: "shim/events", not: []string{"runtime", "shim/task", "shim/manager"}, why: "events are handed on, whatever they say"},
 	{from: "netns", not: []string{"runtime", "shim", "cmd", "vmm", "agent", "rootfs"}, except: []string{"agent/api"}, why: "namespaces are read and wired for anyone"},
-	{from: "usernet", not: []string{"runtime", "shim", "cmd", "vmm", "agent", "rootfs"}, except: []string{"agent/api"}, why: "the user-mode network knows frames only"},
 	{from: "runtime/bundle", not: []string{"runtime/container", "runtime/sandbox", "runtime/state", "vmm"}, why: "a bundle is read without side effects"},
 	{from: "vmm/virtio/fs", not: []string{"vmm/virtio/mmio", "vmm/virtio/vhostuser", "vmm/kvm"}, why: "devices never know their transport"},
 	{from: "vmm/virtio/vsock", not: []string{"vmm/virtio/mmio", "vmm/virtio/vhostuser", "vmm/kvm"}, why: "devices never know their transport"},

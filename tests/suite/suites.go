@@ -27,7 +27,7 @@ type suite struct {
 var suites = []suite{
 	{
 		name: "unit", about: "unit tests of every package, with the race detector",
-		command: []string{"go", "test", "-race", "-timeout=20m", "-json", "./cmd/...", "./vmm/...", "./agent/...", "./runtime/...", "./rootfs/...", "./netns/...", "./shim/...", "./tests/lab/...", "./tests/layering/...", "./tests/suite/..."},
+		command: []string{"go", "test", "-race", "-timeout=20m", "-json", "./cmd/...", "./vmm/...", "./agent/...", "./runtime/...", "./rootfs/...", "./netns/...", "./shim/...", "./tests/lab/...", "./tests/hostile/...", "./tests/layering/...", "./tests/suite/..."},
 		env:     []string{"MICROVM_KERNEL=" + abs("bin/vmlinux")},
 	},
 	{

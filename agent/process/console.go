@@ -93,6 +93,13 @@ func (p *plumbing) resize(width, height uint32) error {
 	return p.applySize()
 }
 
+// asked is the size that was asked for with resize, nil if none was.
+func (p *plumbing) asked() *unix.Winsize {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.size
+}
+
 func (p *plumbing) applySize() error {
 	if p.master == nil || p.size == nil {
 		return nil

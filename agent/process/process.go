@@ -147,6 +147,9 @@ func (p *process) connectTerminal(c *container) error {
 	}
 	defer socket.close()
 	p.lib.ConsoleSocket = socket.child
+	if size := p.pipes.asked(); size != nil { // before the program looks
+		p.lib.ConsoleWidth, p.lib.ConsoleHeight = size.Col, size.Row
+	}
 	if err := c.lib.Start(p.lib); err != nil {
 		return err
 	}

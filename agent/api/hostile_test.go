@@ -102,7 +102,9 @@ func TestLyingAgent(t *testing.T) {
 			_, err := client.Hello(ctx, "", nil, nil)
 			if c.want == "second" { // the first was answered, or lost with the connection
 				_, err = client.Hello(ctx, "", nil, nil)
-				c.want = "closed"
+				if c.want = "closed"; err != nil && strings.Contains(err.Error(), ErrProtocol.Error()) {
+					c.want = ErrProtocol.Error() // it hears of the cause if it is early
+				}
 			}
 			switch {
 			case c.want == "" && err != nil:

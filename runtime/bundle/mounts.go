@@ -122,22 +122,39 @@ func follows(options []string) (yes bool) {
 // splitDisk makes m, mount number i, one of a disk of the guest. The host needs
 // no loop device for a file.
 func (p *Plan) splitDisk(b *Bundle, i int, m *specs.Mount, stat Stat) error {
-	path := b.path(m.Source)
+	options := diskOptions(m.Type, m.Options)
+	source, err := p.addDisk(fmt.Sprintf("mount%d", i), b.path(m.Source), m.Type, readOnly(options), stat)
+	if err == nil {
+		m.Source, m.Options = source, options
+	}
+	return err
+}
+
+// addDisk makes the file or block device at path, on which is a file system of
+// type kind, a disk of the guest, and returns the source of its mount there.
+func (p *Plan) addDisk(serial, path, kind string, ro bool, stat Stat) (source string, err error) {
 	st, err := stat(path)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if !st.Mode().IsRegular() && (st.Mode()&fs.ModeDevice == 0 || st.Mode()&fs.ModeCharDevice != 0) {
-		return fmt.Errorf("%s is neither a file nor a block device with a file system of type %s", path, m.Type)
+		return "", fmt.Errorf("%s is neither a file nor a block device with a file system of type %s", path, kind)
 	}
-	d := Disk{Serial: fmt.Sprintf("mount%d", i), Path: path, ReadOnly: readOnly(m.Options) || m.Type == "erofs"}
-	p.Disks = append(p.Disks, d)
-	m.Source = api.DisksDir + "/" + d.Serial
-	m.Options = slices.DeleteFunc(slices.Clone(m.Options), func(o string) bool { return o == "loop" || m.Type == "erofs" && o == "rw" })
-	if m.Type == "erofs" {
-		m.Options = append(m.Options, "ro") // else the kernel opens the disk to write, which is refused
+	p.Disks = append(p.Disks, Disk{Serial: serial, Path: path, ReadOnly: ro})
+	return api.DisksDir + "/" + serial, nil
+}
+
+// diskOptions are those of the mount of a disk, which needs no loop device. An
+// erofs is read-only, or the kernel would open the disk to write, which is refused.
+func diskOptions(kind string, options []string) []string {
+	erofs := kind == "erofs"
+	options = slices.DeleteFunc(slices.Clone(options), func(o string) bool {
+		return o == "loop" || erofs && (o == "rw" || o == "ro")
+	})
+	if erofs {
+		options = append(options, "ro")
 	}
-	return nil
+	return options
 }
 
 // dropData leaves out of a bind mount the options that only the file system

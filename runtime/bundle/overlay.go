@@ -33,37 +33,59 @@ func (p *Plan) splitOverlay(b *Bundle, i int, m *specs.Mount, stat Stat) error {
 		return err
 	}
 	export := func(path, suffix string, ro bool) (string, error) {
-		path = b.path(path)
-		st, err := stat(path)
-		if err != nil {
-			return "", err
-		}
-		if !st.IsDir() {
-			return "", fmt.Errorf("%s is not a directory", path)
-		}
-		e := Export{Name: fmt.Sprintf("mount%d%s", i, suffix), Path: path, ReadOnly: ro, OneDevice: true}
-		p.Exports = append(p.Exports, e)
-		return guestPath(e.Name), nil
+		return p.exportDir(Export{Name: fmt.Sprintf("mount%d%s", i, suffix), Path: b.path(path), ReadOnly: ro, OneDevice: true}, stat)
 	}
 	for n := range l.lower {
 		if l.lower[n], err = export(l.lower[n], fmt.Sprintf("-lower%d", n), true); err != nil {
 			return err
 		}
 	}
-	options := append(l.rest, api.OptionUserXattr, "lowerdir="+strings.Join(l.lower, ":"))
 	if l.upper != "" {
-		upper, work := b.path(l.upper), b.path(l.work)
-		if filepath.Dir(upper) != filepath.Dir(work) || upper == work {
-			return fmt.Errorf("upperdir %s and workdir %s must be in one directory, which the machine is given", upper, work)
-		}
-		dir, err := export(filepath.Dir(upper), "-upper", false)
+		l.upper, l.work = b.path(l.upper), b.path(l.work)
+		err := l.exportUpper(func(dir string) (string, error) { return export(dir, "-upper", false) })
 		if err != nil {
 			return err
 		}
-		options = append(options, "upperdir="+dir+"/"+filepath.Base(upper), "workdir="+dir+"/"+filepath.Base(work))
 	}
-	m.Source, m.Options = overlayType, options
+	l.rest = append(l.rest, api.OptionUserXattr)
+	m.Source, m.Options = overlayType, l.options()
 	return nil
+}
+
+// exportDir adds the directory e to the exports and returns where the guest has it.
+func (p *Plan) exportDir(e Export, stat Stat) (string, error) {
+	st, err := stat(e.Path)
+	if err != nil {
+		return "", err
+	}
+	if !st.IsDir() {
+		return "", fmt.Errorf("%s is not a directory", e.Path)
+	}
+	p.Exports = append(p.Exports, e)
+	return guestPath(e.Name), nil
+}
+
+// exportUpper has the directory exported that upper and work directory are in,
+// and makes them the guest's.
+func (l *layers) exportUpper(export func(dir string) (string, error)) error {
+	if filepath.Dir(l.upper) != filepath.Dir(l.work) || l.upper == l.work {
+		return fmt.Errorf("upperdir %s and workdir %s must be in one directory, which the machine is given", l.upper, l.work)
+	}
+	dir, err := export(filepath.Dir(l.upper))
+	if err != nil {
+		return err
+	}
+	l.upper, l.work = dir+"/"+filepath.Base(l.upper), dir+"/"+filepath.Base(l.work)
+	return nil
+}
+
+// options are the mount's.
+func (l *layers) options() []string {
+	options := append(slices.Clone(l.rest), "lowerdir="+strings.Join(l.lower, ":"))
+	if l.upper != "" {
+		options = append(options, "upperdir="+l.upper, "workdir="+l.work)
+	}
+	return options
 }
 
 // parseLayers takes the options apart, without those that need what a share has

@@ -3,8 +3,6 @@ package bundle
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"path"
 	"slices"
 	"strings"
 
@@ -126,31 +124,16 @@ func isTemplate(s string) bool { return strings.Contains(s, "{{") }
 
 // rootDisk makes a disk of m's source, and of the other devices of an erofs.
 func (p *Plan) rootDisk(i int, kind string, m *api.Mount, stat Stat) (err error) {
-	erofs := kind == "erofs"
-	ro := readOnly(m.Options) || erofs
-	disk := func(serial, source string) (string, error) {
-		st, err := stat(source)
-		if err != nil {
-			return "", err
-		}
-		if !st.Mode().IsRegular() && (st.Mode()&fs.ModeDevice == 0 || st.Mode()&fs.ModeCharDevice != 0) {
-			return "", fmt.Errorf("%s is neither a file nor a block device", source)
-		}
-		p.Disks = append(p.Disks, Disk{Serial: serial, Path: source, ReadOnly: ro})
-		return api.DisksDir + "/" + serial, nil
-	}
+	m.Options = diskOptions(kind, m.Options)
+	ro := readOnly(m.Options)
 	if !isTemplate(m.Source) {
-		if m.Source, err = disk(fmt.Sprintf("root%d", i), m.Source); err != nil {
+		if m.Source, err = p.addDisk(fmt.Sprintf("root%d", i), m.Source, kind, ro, stat); err != nil {
 			return err
 		}
 	}
-	m.Options = slices.DeleteFunc(m.Options, func(o string) bool { return o == "loop" || erofs && (o == "rw" || o == "ro") })
-	if erofs {
-		m.Options = append(m.Options, "ro")
-	}
 	for j, o := range m.Options {
-		if path, ok := strings.CutPrefix(o, "device="); ok && erofs {
-			if path, err = disk(fmt.Sprintf("root%d-%d", i, j), path); err != nil {
+		if path, ok := strings.CutPrefix(o, "device="); ok && kind == "erofs" {
+			if path, err = p.addDisk(fmt.Sprintf("root%d-%d", i, j), path, kind, ro, stat); err != nil {
 				return err
 			}
 			m.Options[j] = "device=" + path
@@ -162,21 +145,13 @@ func (p *Plan) rootDisk(i int, kind string, m *api.Mount, stat Stat) (err error)
 // rootBind makes an export of m's source, if that is the host's.
 func (p *Plan) rootBind(i int, m *api.Mount, stat Stat) (err error) {
 	if !isTemplate(m.Source) {
-		m.Source, err = p.rootExport(fmt.Sprintf("root%d", i), m.Source, readOnly(m.Options), stat)
+		m.Source, err = p.exportDir(rootLayer(fmt.Sprintf("root%d", i), m.Source, readOnly(m.Options)), stat)
 	}
 	return err
 }
 
-func (p *Plan) rootExport(name, source string, ro bool, stat Stat) (string, error) {
-	st, err := stat(source)
-	if err != nil {
-		return "", err
-	}
-	if !st.IsDir() {
-		return "", fmt.Errorf("%s is not a directory", source)
-	}
-	p.Exports = append(p.Exports, Export{Name: name, Path: source, ReadOnly: ro, Submounts: true})
-	return guestPath(name), nil
+func rootLayer(name, path string, ro bool) Export {
+	return Export{Name: name, Path: path, ReadOnly: ro, Submounts: true}
 }
 
 // rootOverlay makes exports of the layers of m that are the host's.
@@ -196,24 +171,19 @@ func (p *Plan) rootOverlay(i int, m *api.Mount, stat Stat) error {
 		if exported++; exported > 1 {
 			return errors.New("several lower layers in directories of the host, and others on disks: directories hide how they cover each other")
 		}
-		if l.lower[n], err = p.rootExport(fmt.Sprintf("root%d-lower%d", i, n), dir, true, stat); err != nil {
+		if l.lower[n], err = p.exportDir(rootLayer(fmt.Sprintf("root%d-lower%d", i, n), dir, true), stat); err != nil {
 			return err
 		}
 	}
 	if l.upper != "" && !isTemplate(l.upper) {
-		if path.Dir(l.upper) != path.Dir(l.work) || l.upper == l.work {
-			return fmt.Errorf("upperdir %s and workdir %s must be in one directory, which the machine is given", l.upper, l.work)
-		}
-		dir, err := p.rootExport(fmt.Sprintf("root%d-upper", i), path.Dir(l.upper), false, stat)
+		err := l.exportUpper(func(dir string) (string, error) {
+			return p.exportDir(rootLayer(fmt.Sprintf("root%d-upper", i), dir, false), stat)
+		})
 		if err != nil {
 			return err
 		}
-		l.upper, l.work = dir+"/"+path.Base(l.upper), dir+"/"+path.Base(l.work)
 		l.rest = append(l.rest, api.OptionUserXattr)
 	}
-	m.Source, m.Options = overlayType, append(l.rest, "lowerdir="+strings.Join(l.lower, ":"))
-	if l.upper != "" {
-		m.Options = append(m.Options, "upperdir="+l.upper, "workdir="+l.work)
-	}
+	m.Source, m.Options = overlayType, l.options()
 	return nil
 }

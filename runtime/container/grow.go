@@ -2,10 +2,7 @@ package container
 
 import (
 	"context"
-	"errors"
 	"fmt"
-
-	"google.golang.org/grpc/status"
 
 	"github.com/microvm/microvm/agent/api"
 	"github.com/microvm/microvm/runtime/bundle"
@@ -41,12 +38,8 @@ func (m Memory) Grow(ctx context.Context, agent *api.Client, want bundle.Size) (
 	if grown == m.Grown && cpus < 2 { // the first runs
 		return m, nil
 	}
-	_, err := agent.Machine.Grow(ctx, &api.GrowRequest{Memory: grown, Cpus: uint32(max(0, cpus))})
-	if s, ok := status.FromError(err); ok && err != nil {
-		err = errors.New(s.Message())
-	}
-	if err != nil {
-		return m, fmt.Errorf("make room in the machine for a memory limit of %d bytes and %d CPUs: %w", want.Memory, cpus, err)
+	if _, err := agent.Machine.Grow(ctx, &api.GrowRequest{Memory: grown, Cpus: uint32(max(0, cpus))}); err != nil {
+		return m, fmt.Errorf("make room in the machine for a memory limit of %d bytes and %d CPUs: %w", want.Memory, cpus, agentError(err))
 	}
 	return Memory{m.Start, grown}, nil
 }

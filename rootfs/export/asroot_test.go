@@ -12,18 +12,7 @@ import (
 // rootClient has one export, which is the root of the share.
 func rootClient(t *testing.T, dir string, p Policy) *client {
 	t.Helper()
-	s, err := NewServer(Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-		if n := s.host.fds.live.Load(); n != 0 {
-			t.Errorf("%d descriptors are left", n)
-		}
-	})
+	s := newServer(t, Options{})
 	f, err := os.Open(dir)
 	if err != nil {
 		t.Fatal(err)

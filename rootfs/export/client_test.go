@@ -20,8 +20,8 @@ type client struct {
 	pid      uint32
 }
 
-// newClient starts a server with the given exports and initializes it.
-func newClient(t testing.TB, o Options, exports map[string]string) *client {
+// newServer makes a server that may leave no descriptors.
+func newServer(t testing.TB, o Options) *Server {
 	t.Helper()
 	s, err := NewServer(o)
 	if err != nil {
@@ -35,6 +35,13 @@ func newClient(t testing.TB, o Options, exports map[string]string) *client {
 			t.Errorf("%d descriptors are left", n)
 		}
 	})
+	return s
+}
+
+// newClient starts a server with the given exports and initializes it.
+func newClient(t testing.TB, o Options, exports map[string]string) *client {
+	t.Helper()
+	s := newServer(t, o)
 	c := &client{t: t, s: s}
 	for name, path := range exports {
 		c.export(name, path, Policy{})

@@ -67,7 +67,7 @@ func (res *result) add(e event, output *strings.Builder) {
 	case "skip":
 		res.set(k, outcome{action: "skip", reason: skipReason(text)})
 	case "fail":
-		res.set(k, outcome{action: "fail"})
+		res.set(k, outcome{action: "fail", reason: failReason(text)})
 		fmt.Printf("FAIL     %-14s %s\n%s", res.name, e.Test, text)
 	}
 }
@@ -87,11 +87,25 @@ func (res *result) addPackage(e event, text string) {
 
 // skipReason finds the message of t.Skip in a test's output.
 func skipReason(text string) string {
+	if lines := said(text); len(lines) > 0 {
+		return lines[0]
+	}
+	return "no reason given"
+}
+
+// failReason is how a failed test's output begins.
+func failReason(text string) string {
+	lines := said(text)
+	return strings.Join(lines[:min(len(lines), 12)], "\n")
+}
+
+// said are the lines of a test's output that it printed itself.
+func said(text string) (lines []string) {
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
 		if line != "" && !strings.HasPrefix(line, "===") && !strings.HasPrefix(line, "---") {
-			return line
+			lines = append(lines, line)
 		}
 	}
-	return "no reason given"
+	return lines
 }

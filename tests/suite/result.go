@@ -20,7 +20,7 @@ type result struct {
 	took  time.Duration
 }
 
-// outcome is how a test ended: "pass", "fail" or "skip", and why it was skipped.
+// outcome is how a test ended: "pass", "fail" or "skip", and why it did not pass.
 type outcome struct{ action, reason string }
 
 func newResult(name string) *result {
@@ -58,16 +58,23 @@ func (r *result) good() bool {
 	return r.err == nil && len(r.with("fail")) == 0 && len(r.with("pass")) > 0
 }
 
-// report prints what is to be known of single tests.
-func (r *result) report() {
+// reportSkips prints the tests that did not run.
+func (r *result) reportSkips() {
 	for _, k := range r.with("skip") {
 		fmt.Printf("skipped  %-14s %s: %s\n", r.name, k, r.outcomes[k].reason)
 	}
+}
+
+// reportFailures prints what went wrong.
+func (r *result) reportFailures() {
 	for _, k := range r.again {
 		fmt.Printf("again    %-14s %s failed in the emulated lab, and passed in a new one\n", r.name, k)
 	}
 	for _, k := range r.with("fail") {
 		fmt.Printf("FAILED   %-14s %s\n", r.name, k)
+		for line := range strings.Lines(r.outcomes[k].reason) {
+			fmt.Printf("         %s\n", strings.TrimSpace(line))
+		}
 	}
 }
 
@@ -75,7 +82,10 @@ func (r *result) report() {
 func summarize(results []*result) bool {
 	fmt.Println()
 	for _, r := range results {
-		r.report()
+		r.reportSkips()
+	}
+	for _, r := range results {
+		r.reportFailures()
 	}
 	var passed, failed, skipped int
 	good := true

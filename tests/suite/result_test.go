@@ -44,6 +44,9 @@ func TestOutcomesAreCounted(t *testing.T) {
 	if reason := res.outcomes["p TestLess"].reason; reason != "less_test.go:7: needs more" {
 		t.Errorf("skipped because of %q", reason)
 	}
+	if reason := res.outcomes["p TestBad/one"].reason; reason != "bad_test.go:7: bad" {
+		t.Errorf("failed because of %q", reason)
+	}
 }
 
 func TestOnlyTheBinarysOwnTestsAreRunAgain(t *testing.T) {

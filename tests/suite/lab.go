@@ -20,9 +20,8 @@ import (
 // guest for it. Now and then it stops dead with all that runs in it, or breaks a
 // program in the inner machine (see Options.CPUs of package lab). So a lab is
 // given up when nothing is heard for stall, and what had not finished is run in
-// a new one, at most restarts times. And tests that failed are run once more in
-// a new lab, if they are few; the sums name those that pass then. Neither is
-// done on true hardware.
+// a new one, at most restarts times. And tests that failed are run again in a new
+// lab. Neither is done on true hardware.
 const (
 	stall    = 4 * time.Minute
 	restarts = 3
@@ -53,26 +52,12 @@ func (s *suite) runBinary(b binary, res *result, log io.Writer) error {
 	if err := s.runToTheEnd(b, names, res, log); err != nil {
 		return err
 	}
-	failed := res.topLevel(b, "fail")
-	if len(failed) == 0 || len(failed) > few || lab.CheckHardware() == nil {
+	if lab.CheckHardware() == nil {
 		return nil
 	}
-	fmt.Printf("AGAIN    %-14s in a new lab: %s\n", s.name, strings.Join(failed, " "))
-	pkg := filepath.Base(b.path)
-	for _, k := range res.with("fail") {
-		if k == pkg || strings.HasPrefix(k, pkg+" ") {
-			res.drop(k)
-		}
-	}
-	if err := s.runToTheEnd(b, failed, res, log); err != nil {
-		return err
-	}
-	for _, name := range failed {
-		if k := key(pkg, name); res.outcomes[k].action == "pass" {
-			res.again = append(res.again, k)
-		}
-	}
-	return nil
+	return s.runAgain(res, filepath.Base(b.path), few, func(names []string) error {
+		return s.runToTheEnd(b, names, res, log)
+	})
 }
 
 // runToTheEnd runs the named tests, in as many labs as it takes.
@@ -92,17 +77,6 @@ func (s *suite) runToTheEnd(b binary, names []string, res *result, log io.Writer
 		}
 	}
 	return nil
-}
-
-// topLevel returns the names of b's tests that ended so, without subtests.
-func (res *result) topLevel(b binary, action string) (names []string) {
-	for _, k := range res.with(action) {
-		name, ours := strings.CutPrefix(k, filepath.Base(b.path)+" ")
-		if ours && !strings.Contains(name, "/") {
-			names = append(names, name)
-		}
-	}
-	return names
 }
 
 // list returns the names of the tests in b.
@@ -145,7 +119,7 @@ func (s *suite) runInLab(b binary, names []string, res *result, log io.Writer) (
 	if errors.Is(context.Cause(ctx), errStalled) {
 		return true, nil
 	}
-	if err != nil && len(res.with("fail")) == 0 {
+	if err != nil && (len(res.with("fail")) == 0 || brokeOff(cmd)) {
 		return false, fmt.Errorf("%s: %s", firstLine(err.Error()), strings.TrimSpace(stderr.String()))
 	}
 	return false, nil

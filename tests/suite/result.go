@@ -14,8 +14,8 @@ type result struct {
 	// outcomes are by the keys of tests, in order of their first end.
 	outcomes map[string]outcome
 	order    []string
-	// again are tests that failed in the lab and passed in a new one.
-	again []string
+	// again are tests that failed and passed when they were run again.
+	again []second
 	err   error
 	took  time.Duration
 }
@@ -67,15 +67,21 @@ func (r *result) reportSkips() {
 
 // reportFailures prints what went wrong.
 func (r *result) reportFailures() {
-	for _, k := range r.again {
-		fmt.Printf("again    %-14s %s failed in the emulated lab, and passed in a new one\n", r.name, k)
+	for _, t := range r.again {
+		fmt.Printf("again    %-14s %s failed at first:\n%s", r.name, t.key, indented(t.reason))
 	}
 	for _, k := range r.with("fail") {
-		fmt.Printf("FAILED   %-14s %s\n", r.name, k)
-		for line := range strings.Lines(r.outcomes[k].reason) {
-			fmt.Printf("         %s\n", strings.TrimSpace(line))
-		}
+		fmt.Printf("FAILED   %-14s %s\n%s", r.name, k, indented(r.outcomes[k].reason))
 	}
+}
+
+// indented sets text below a line of the report.
+func indented(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		fmt.Fprintf(&b, "         %s\n", strings.TrimSpace(line))
+	}
+	return b.String()
 }
 
 // summarize prints the sums and says whether all is well.

@@ -49,13 +49,23 @@ func TestOutcomesAreCounted(t *testing.T) {
 	}
 }
 
-func TestOnlyTheBinarysOwnTestsAreRunAgain(t *testing.T) {
+func TestFewFailuresAreRunAgain(t *testing.T) {
 	res := collected(t, events)
-	if got := res.topLevel(binary{path: "bin/tests/p"}, "fail"); !slices.Equal(got, []string{"TestBad"}) {
-		t.Errorf("%q", got)
+	s := &suite{name: "suite"}
+	if err := s.runAgain(res, "p", 0, func([]string) error { t.Error("too many are run again"); return nil }); err != nil {
+		t.Error(err)
 	}
-	res.set("p TestBad", outcome{action: "pass"})
-	res.drop("p TestBad/one")
+	var ran []string
+	if err := s.runAgain(res, "p", 1, func(names []string) error {
+		ran = names
+		res.set("p TestBad", outcome{action: "pass"})
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+	if !slices.Equal(ran, []string{"TestBad"}) || !slices.Equal(res.again, []second{{"p TestBad", "bad_test.go:7: bad"}}) {
+		t.Errorf("ran %q again: %q", ran, res.again)
+	}
 	if got := res.with("fail"); !slices.Equal(got, []string{"q"}) || len(res.order) != 4 {
 		t.Errorf("%q of %q", got, res.order)
 	}

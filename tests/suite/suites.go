@@ -6,16 +6,19 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
+	"strings"
 	"time"
 )
 
 // suite is a set of tests on one machine.
 type suite struct {
 	name, about string
-	// command yields `go test -json` lines on its standard output; text says
-	// that it yields `go test -v` text instead.
+	// command yields `go test -json` lines on its standard output; again says
+	// that it is a compiled test, which yields `go test -v` text instead, and
+	// whose few failures are run again.
 	command []string
-	text    bool
+	again   bool
 	// binaries run in the lab instead of command. They are compiled on the
 	// host: the lab should not spend its emulated cycles on a compiler.
 	binaries []binary
@@ -32,17 +35,17 @@ var suites = []suite{
 	},
 	{
 		name: "e2e-software", about: "containers end to end on the software machine",
-		command: []string{"bin/tests/e2e.test", "-test.v=test2json", "-test.timeout=40m"}, text: true,
+		command: []string{"bin/tests/e2e.test", "-test.v=test2json", "-test.timeout=40m"}, again: true,
 		env: []string{"MICROVM_MACHINE=software", "MICROVM_BIN=" + abs("bin")},
 	},
 	{
 		name: "engines-software", about: "podman and docker on the software machine",
-		command: []string{"bin/tests/engines.test", "-test.v=test2json", "-test.timeout=20m"}, text: true,
+		command: []string{"bin/tests/engines.test", "-test.v=test2json", "-test.timeout=20m"}, again: true,
 		env: []string{"MICROVM_MACHINE=software", "MICROVM_BIN=" + abs("bin")},
 	},
 	{
 		name: "shim-software", about: "containerd, Debian's and one of the 2.x line, on the software machine",
-		command: []string{"bin/tests/shim.test", "-test.v=test2json", "-test.timeout=30m"}, text: true,
+		command: []string{"bin/tests/shim.test", "-test.v=test2json", "-test.timeout=30m"}, again: true,
 		env: []string{"MICROVM_MACHINE=software", "MICROVM_BIN=" + abs("bin")},
 	},
 	{
@@ -134,8 +137,20 @@ func (s *suite) execute(res *result, logPath string) error {
 	return s.executeHere(res, log)
 }
 
+// fewHere is how many failures are run again on this machine.
+const fewHere = 2
+
 func (s *suite) executeHere(res *result, log *os.File) error {
-	cmd := exec.Command(s.command[0], s.command[1:]...)
+	if err := s.runHere(s.command, res, log); err != nil || !s.again {
+		return err
+	}
+	return s.runAgain(res, s.name, fewHere, func(names []string) error {
+		return s.runHere(append(slices.Clone(s.command), "-test.run", "^("+strings.Join(names, "|")+")$"), res, log)
+	})
+}
+
+func (s *suite) runHere(command []string, res *result, log *os.File) error {
+	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Env = append(os.Environ(), s.env...)
 	cmd.Stderr = io.MultiWriter(os.Stderr, log)
 	stdout, err := cmd.StdoutPipe()
@@ -145,14 +160,14 @@ func (s *suite) executeHere(res *result, log *os.File) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	if s.text {
+	if s.again {
 		err = res.convert(stdout, s.name, log)
 	} else {
 		err = res.collect(stdout, log)
 	}
 	// A failing test makes the command fail: that is told by the count.
-	if err = errors.Join(err, cmd.Wait()); err != nil && len(res.with("fail")) == 0 {
-		return fmt.Errorf("%s: %s (see %s)", s.command[0], firstLine(err.Error()), log.Name())
+	if err = errors.Join(err, cmd.Wait()); err != nil && (len(res.with("fail")) == 0 || s.again && brokeOff(cmd)) {
+		return fmt.Errorf("%s: %s (see %s)", command[0], firstLine(err.Error()), log.Name())
 	}
 	return nil
 }

@@ -71,7 +71,11 @@ func (d *devices) openExports(c *control.Config, log *logrus.Entry) (err error) 
 
 // addExport shows f to the guest; f stays the caller's.
 func (d *devices) addExport(e control.Export, f *os.File) error {
-	return d.files.AddExport(e.Name, f, export.Policy{ReadOnly: e.ReadOnly, OneDevice: e.OneDevice})
+	cache, err := export.ParseCache(e.Cache)
+	if err != nil {
+		return fmt.Errorf("add export %q: %w", e.Name, err)
+	}
+	return d.files.AddExport(e.Name, f, export.Policy{ReadOnly: e.ReadOnly, OneDevice: e.OneDevice, Cache: cache})
 }
 
 func (d *devices) openVsock(c *control.Config, log *logrus.Entry) error {

@@ -75,13 +75,9 @@ func parseShare(args []string, out io.Writer) (*shareOptions, error) {
 	return o, o.check(f.NArg())
 }
 
-func (o *shareOptions) setCache(s string) error {
-	c, ok := map[string]export.Cache{"auto": export.CacheAuto, "always": export.CacheAlways, "never": export.CacheNever}[s]
-	if !ok {
-		return errors.New("want auto, always or never")
-	}
-	o.policy.Cache = c
-	return nil
+func (o *shareOptions) setCache(s string) (err error) {
+	o.policy.Cache, err = export.ParseCache(s)
+	return err
 }
 
 func (o *shareOptions) check(rest int) error {

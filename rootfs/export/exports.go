@@ -25,6 +25,20 @@ const (
 	CacheAlways
 )
 
+// ParseCache reads the name of a cache policy; none is auto.
+func ParseCache(name string) (Cache, error) {
+	switch name {
+	case "", "auto":
+		return CacheAuto, nil
+	case "never":
+		return CacheNever, nil
+	case "always":
+		return CacheAlways, nil
+	default:
+		return 0, fmt.Errorf("cache policy %q: want auto, always or never", name)
+	}
+}
+
 // lifetime is how long entries and attributes stay valid.
 func (c Cache) lifetime() time.Duration {
 	switch c {

@@ -165,9 +165,10 @@ func TestSplitMounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	if want := []Export{
-		{Name: "rootfs", Path: b.Dir + "/rootfs", Submounts: true}, {Name: "mount7", Path: host, Submounts: true},
-		{Name: "mount8", Path: host + "/config.json", ReadOnly: true}, {Name: "mount9", Path: b.Dir + "/rootfs", Submounts: true, Follow: true},
-		{Name: "mount10", Path: host, OneDevice: true},
+		{Name: "rootfs", Path: b.Dir + "/rootfs", Submounts: true, Destination: "/"}, {Name: "mount7", Path: host, Submounts: true, Destination: "/vol"},
+		{Name: "mount8", Path: host + "/config.json", ReadOnly: true, Destination: "/etc/file"},
+		{Name: "mount9", Path: b.Dir + "/rootfs", Submounts: true, Follow: true, Destination: "/rel"},
+		{Name: "mount10", Path: host, OneDevice: true, Destination: "/ids"},
 	}; !slices.Equal(plan.Exports, want) {
 		t.Errorf("exports %+v", plan.Exports)
 	}

@@ -85,7 +85,7 @@ func (p *Plan) splitBind(b *Bundle, i int, m *specs.Mount, stat Stat) (file bool
 	if own == "" {
 		e := Export{
 			Name: fmt.Sprintf("mount%d", i), Path: source, ReadOnly: readOnly(m.Options),
-			Submounts: slices.Contains(m.Options, "rbind"), Follow: follows(m.Options), OneDevice: mapped(m),
+			Submounts: slices.Contains(m.Options, "rbind"), Follow: follows(m.Options), OneDevice: mapped(m), Destination: m.Destination,
 		}
 		p.Exports = append(p.Exports, e)
 		m.Source, m.Options = guestPath(e.Name), append(optionsOf(source), m.Options...)

@@ -28,8 +28,9 @@ func TestSplitOverlay(t *testing.T) {
 		t.Fatal(err)
 	}
 	if want := []Export{
-		{Name: "mount0-lower0", Path: host + "/low:1", ReadOnly: true, OneDevice: true}, {Name: "mount0-lower1", Path: host + "/low2", ReadOnly: true, OneDevice: true},
-		{Name: "mount0-upper", Path: host, OneDevice: true},
+		{Name: "mount0-lower0", Path: host + "/low:1", ReadOnly: true, OneDevice: true, Destination: "/o"},
+		{Name: "mount0-lower1", Path: host + "/low2", ReadOnly: true, OneDevice: true, Destination: "/o"},
+		{Name: "mount0-upper", Path: host, OneDevice: true, Destination: "/o"},
 	}; !slices.Equal(plan.Exports[1:], want) {
 		t.Errorf("%+v", plan.Exports)
 	}

@@ -33,7 +33,7 @@ func (p *Plan) splitOverlay(b *Bundle, i int, m *specs.Mount, stat Stat) error {
 		return err
 	}
 	export := func(path, suffix string, ro bool) (string, error) {
-		return p.exportDir(Export{Name: fmt.Sprintf("mount%d%s", i, suffix), Path: b.path(path), ReadOnly: ro, OneDevice: true}, stat)
+		return p.exportDir(Export{Name: fmt.Sprintf("mount%d%s", i, suffix), Path: b.path(path), ReadOnly: ro, OneDevice: true, Destination: m.Destination}, stat)
 	}
 	for n := range l.lower {
 		if l.lower[n], err = export(l.lower[n], fmt.Sprintf("-lower%d", n), true); err != nil {

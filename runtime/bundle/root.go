@@ -151,7 +151,7 @@ func (p *Plan) rootBind(i int, m *api.Mount, stat Stat) (err error) {
 }
 
 func rootLayer(name, path string, ro bool) Export {
-	return Export{Name: name, Path: path, ReadOnly: ro, Submounts: true}
+	return Export{Name: name, Path: path, ReadOnly: ro, Submounts: true, Destination: "/", Immutable: ro}
 }
 
 // rootOverlay makes exports of the layers of m that are the host's.

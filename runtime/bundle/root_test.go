@@ -83,12 +83,36 @@ func assembledRoot(t *testing.T, dir, mounts string) (string, error) {
 		fmt.Fprintf(&b, "disk %s %s %v\n", d.Serial, d.Path, d.ReadOnly)
 	}
 	for _, e := range p.Exports[1:] {
+		if e.Destination != "/" || e.Immutable != e.ReadOnly {
+			t.Errorf("%+v: a layer is part of the root, and immutable if it is of the image", e)
+		}
 		fmt.Fprintf(&b, "export %s %s %v\n", e.Name, e.Path, e.ReadOnly)
 	}
 	if p.Exports[0].Name != "c-mount1" || p.Disks[0].Serial != "b8:0" || p.Mountpoints != nil {
 		t.Errorf("%+v", p)
 	}
 	return strings.NewReplacer(dir, "@", api.DisksDir, "DISKS", api.ExportsDir, "EXPORTS").Replace(b.String()), nil
+}
+
+// TestSnapshotsAreFrozen if the container only reads them, but no directory that
+// may be anybody's.
+func TestSnapshotsAreFrozen(t *testing.T) {
+	for _, c := range []struct {
+		path           string
+		readonly, want bool
+	}{{"rootfs", true, true}, {"rootfs", false, false}, {"/", true, false}} {
+		b := load(t, func(s *specs.Spec) { s.Root = &specs.Root{Path: c.path, Readonly: c.readonly} })
+		p, err := b.Split("x", os.Stat)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.Exports[0].Immutable {
+			t.Error("frozen without being asked:", c)
+		}
+		if p.FreezeRoot(b); p.Exports[0].Immutable != c.want {
+			t.Errorf("%+v: %+v", c, p.Exports[0])
+		}
+	}
 }
 
 func TestAssembleRoot(t *testing.T) {

@@ -51,6 +51,11 @@ type Export struct {
 	// their own. The guest's kernel needs that to map ids of the export, to
 	// make it a layer of an overlay, or to share it among a pod's containers.
 	OneDevice bool
+	// Destination is where the container has it, or what it is a layer of.
+	Destination string
+	// Immutable says that nobody changes it while the container lives: it is a
+	// layer of an image, or a root file system that only reading is done in.
+	Immutable bool
 }
 
 // Disk is a regular file or block device of the host that is a block device of
@@ -65,6 +70,17 @@ type Disk struct {
 // IsDevice tells whether the disk is a device of containers, who share it, and not
 // mounted for one.
 func (d Disk) IsDevice() bool { return api.IsDeviceSerial(d.Serial) }
+
+// FreezeRoot says that nobody changes a root file system that the container only
+// reads. That is so for one in the bundle's own directory, where whoever manages
+// images has mounted a snapshot for this container; another path may be anybody's.
+func (p *Plan) FreezeRoot(b *Bundle) {
+	for i := range p.Exports {
+		if e := &p.Exports[i]; e.Name == RootExport && e.ReadOnly && e.Path == filepath.Join(b.Dir, "rootfs") {
+			e.Immutable = true
+		}
+	}
+}
 
 // Mountpoint is a place in the root file system where something is mounted.
 type Mountpoint struct {
@@ -81,7 +97,7 @@ type Stat func(path string) (fs.FileInfo, error)
 func (b *Bundle) Split(id string, stat Stat) (*Plan, error) {
 	guest := *b.Spec
 	p := &Plan{Guest: &guest, Size: SizeOf(b.Resources())}
-	p.Exports = []Export{{Name: RootExport, Path: b.Rootfs(), ReadOnly: b.Spec.Root.Readonly, Submounts: true}}
+	p.Exports = []Export{{Name: RootExport, Path: b.Rootfs(), ReadOnly: b.Spec.Root.Readonly, Submounts: true, Destination: "/"}}
 	guest.Root = &specs.Root{Path: guestPath(RootExport), Readonly: b.Spec.Root.Readonly}
 	guest.Hooks = guestHooks(b.Spec.Hooks)
 	guest.Linux = guestLinux(b.Spec.Linux, id)

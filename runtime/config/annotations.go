@@ -59,13 +59,15 @@ func (c *Config) set(key, value string) (err error) {
 		err = c.Egress.tighten(value)
 	case "egress_frames":
 		err = c.EgressFrames.tighten(value)
+	case "cache":
+		c.Cache = value
 	case "publish":
 		c.Publish = value
 		_, err = c.Publications()
 	case "debug":
 		c.Debug, err = strconv.ParseBool(value)
 	default:
-		return fmt.Errorf("unknown; known are machine, memory, cpus, kernel, initramfs, network, spoofing, ingress, egress, ingress_frames, egress_frames, publish and debug")
+		return fmt.Errorf("unknown; known are machine, memory, cpus, kernel, initramfs, network, spoofing, ingress, egress, ingress_frames, egress_frames, cache, publish and debug")
 	}
 	if err != nil {
 		return err

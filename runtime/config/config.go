@@ -94,6 +94,9 @@ type Config struct {
 	IngressFrames Rate `toml:"ingress_frames"`
 	Egress        Rate `toml:"egress"`
 	EgressFrames  Rate `toml:"egress_frames"`
+	// Cache is how long the guest may believe what it has seen of the host's files,
+	// see Caches.
+	Cache string `toml:"cache"`
 	// Publish are ports, from an annotation only, see Publications.
 	Publish string `toml:"-"`
 }
@@ -133,7 +136,7 @@ func explain(err error) error {
 	var unknown *toml.StrictMissingError
 	if errors.As(err, &unknown) && len(unknown.Errors) > 0 {
 		row, _ := unknown.Errors[0].Position()
-		return fmt.Errorf("line %d: unknown key %q; known are machine, memory, cpus, kernel, initramfs, vmm, qemu, network, spoofing, ingress, egress, ingress_frames, egress_frames and debug",
+		return fmt.Errorf("line %d: unknown key %q; known are machine, memory, cpus, kernel, initramfs, vmm, qemu, network, spoofing, ingress, egress, ingress_frames, egress_frames, cache and debug",
 			row, strings.Join(unknown.Errors[0].Key(), "."))
 	}
 	var syntax *toml.DecodeError
@@ -154,6 +157,9 @@ func (c Config) Validate() error {
 	}
 	if !slices.Contains([]string{"", SpoofingAllow, SpoofingRefuse}, c.Spoofing) {
 		return fmt.Errorf("spoofing: %q is not one of allow, refuse", c.Spoofing)
+	}
+	if _, err := c.Caches(); err != nil {
+		return err
 	}
 	if c.Memory != 0 && c.Memory < MinMemory {
 		return fmt.Errorf("memory: %d MiB is less than the %d MiB that a guest needs", c.Memory, MinMemory)

@@ -18,8 +18,8 @@ func write(t *testing.T, text string) string {
 }
 
 func TestLoad(t *testing.T) {
-	c, err := Load(write(t, "machine = \"kvm\"\nmemory = 256\ncpus = 2\nkernel = \"/k\"\ninitramfs = \"/i\"\nvmm = \"/v\"\nqemu = \"/q\"\ndebug = true\ningress = \"10M\"\negress_frames = 500\n"))
-	want := Config{Machine: "kvm", Memory: 256, CPUs: 2, Kernel: "/k", Initramfs: "/i", VMM: "/v", QEMU: "/q", Debug: true, Ingress: 10e6, EgressFrames: 500}
+	c, err := Load(write(t, "machine = \"kvm\"\nmemory = 256\ncpus = 2\nkernel = \"/k\"\ninitramfs = \"/i\"\nvmm = \"/v\"\nqemu = \"/q\"\ndebug = true\ningress = \"10M\"\negress_frames = 500\ncache = \"never,/x=always\"\n"))
+	want := Config{Machine: "kvm", Memory: 256, CPUs: 2, Kernel: "/k", Initramfs: "/i", VMM: "/v", QEMU: "/q", Debug: true, Ingress: 10e6, EgressFrames: 500, Cache: "never,/x=always"}
 	if err != nil || c != want {
 		t.Errorf("%+v, %v", c, err)
 	}
@@ -35,6 +35,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		"cpus = 1000":        "1000 is not between",
 		"cpus = -1":          "-1 is not between",
 		"network = 'tap'":    `"tap" is not one of`,
+		"cache = 'maybe'":    `"maybe" in "maybe" is not one of`,
 		"ingress = '10m'":    `"10m" is no rate`,
 		"[machine]\nfoo = 1": "store a table",
 	} {
@@ -60,7 +61,7 @@ func TestAnnotations(t *testing.T) {
 	if _, err := limited.WithAnnotations(map[string]string{"io.microvm.ingress": "2k"}); err == nil {
 		t.Error("an annotation raises a limit")
 	}
-	for k, v := range map[string]string{"egress": "0", "ingress_frames": "fast", "memory": "8", "cpus": "many", "machine": "xen", "vmm": "/bin/sh", "foo": "", "network": "tap", "publish": "80"} {
+	for k, v := range map[string]string{"egress": "0", "ingress_frames": "fast", "memory": "8", "cpus": "many", "machine": "xen", "vmm": "/bin/sh", "foo": "", "network": "tap", "publish": "80", "cache": "auto,data=never"} {
 		if _, err := (Config{}).WithAnnotations(map[string]string{"io.microvm." + k: v}); err == nil || !strings.Contains(err.Error(), "io.microvm."+k) {
 			t.Errorf("%s=%s: %v", k, v, err)
 		}
@@ -75,6 +76,34 @@ func TestPublications(t *testing.T) {
 	for _, p := range []string{"80", "x:80", "80:x", "0:80", "80:0", "80:70000", "host::80", ":80", "80/udp:80", "80:80/sctp"} {
 		if got, err := (Config{Publish: p}).Publications(); err == nil {
 			t.Errorf("%s: %q", p, got)
+		}
+	}
+}
+
+func TestCaches(t *testing.T) {
+	type place struct {
+		path      string
+		immutable bool
+	}
+	for setting, want := range map[string]map[place]string{
+		"":                            {{"/", false}: "", {"/", true}: "always"},
+		"never":                       {{"/", true}: "never", {"/data", false}: "never"},
+		"always,/data=auto,/x/=never": {{"/", false}: "always", {"/data", true}: "auto", {"x", false}: "never", {"/x/y", false}: "always"},
+		"/=auto":                      {{"/", true}: "auto", {"/image", true}: "always", {"/data", false}: ""},
+	} {
+		all, err := Config{Cache: setting}.Caches()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for p, policy := range want {
+			if got := all.Of(p.path, p.immutable); got != policy {
+				t.Errorf("%q of %+v: %q", setting, p, got)
+			}
+		}
+	}
+	for _, bad := range []string{"on", "auto,never", "data=always", "=auto", "/data=", "/data"} {
+		if all, err := (Config{Cache: bad}).Caches(); err == nil {
+			t.Errorf("%s: %+v", bad, all)
 		}
 	}
 }

@@ -38,8 +38,9 @@ func (e *Engine) Blueprint(id, dir, prefix string, root []*api.Mount, pod int) (
 	if err := d.makeRoot(root); err != nil {
 		return nil, err
 	}
+	d.plan.FreezeRoot(d.bundle)
 	d.plan.Prefix(prefix)
-	d.machine.Exports, d.machine.Disks = exports(d.plan), disks(d.plan)
+	d.machine.Exports, d.machine.Disks = d.exports(), disks(d.plan)
 	return &Blueprint{Bundle: d.bundle, Plan: d.plan, Machine: d.machine, User: d.user}, nil
 }
 

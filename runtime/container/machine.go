@@ -24,7 +24,8 @@ type design struct {
 	machine  sandbox.Config
 	// user is the network of a container in the host's network namespace, nil
 	// if it is to have none.
-	user *network.User
+	user   *network.User
+	caches config.Caches
 }
 
 // design reads the bundle and chooses its machine. It changes nothing.
@@ -76,11 +77,14 @@ func (e *Engine) chooseMachine(d *design, id string) error {
 	if err != nil {
 		return err
 	}
+	if d.caches, err = all.Caches(); err != nil {
+		return err
+	}
 	d.machine = sandbox.Config{
 		ID: id, Machine: d.decision.Machine, CPUs: cpus, Memory: memory << 20, Debug: all.Debug,
 		Kernel: parts.Kernel.Path, Initramfs: parts.Initramfs.Path, VMM: parts.VMM.Path, QEMU: parts.QEMU.Path,
 		Socket: e.Store.Path(id, state.SocketFile),
-		Log:    e.log(id), Exports: exports(d.plan), Disks: disks(d.plan), OwnMACs: all.Spoofing == config.SpoofingRefuse,
+		Log:    e.log(id), Exports: d.exports(), Disks: disks(d.plan), OwnMACs: all.Spoofing == config.SpoofingRefuse,
 		Ingress: control.Rate{Bits: uint64(all.Ingress), Frames: uint64(all.IngressFrames)},
 		Egress:  control.Rate{Bits: uint64(all.Egress), Frames: uint64(all.EgressFrames)},
 	}
@@ -142,9 +146,12 @@ func disks(p *bundle.Plan) (all []sandbox.Disk) {
 	return all
 }
 
-func exports(p *bundle.Plan) (all []sandbox.Export) {
-	for _, x := range p.Exports {
-		all = append(all, sandbox.Export(x))
+func (d *design) exports() (all []sandbox.Export) {
+	for _, x := range d.plan.Exports {
+		all = append(all, sandbox.Export{
+			Name: x.Name, Path: x.Path, ReadOnly: x.ReadOnly, Submounts: x.Submounts, Follow: x.Follow, OneDevice: x.OneDevice,
+			Cache: d.caches.Of(x.Destination, x.Immutable),
+		})
 	}
 	return all
 }

@@ -64,6 +64,8 @@ type Export struct {
 	// OneDevice shows those mounts as part of the export, not as devices of
 	// their own.
 	OneDevice bool
+	// Cache is as in control.Export.
+	Cache string
 }
 
 // Disk is a block device of the guest, which knows it by Serial.

@@ -73,9 +73,14 @@ func (d *donation) openExports(exports []Export) error {
 		if err != nil {
 			return fmt.Errorf("open export %s: %w", e.Name, err)
 		}
-		d.config.Exports = append(d.config.Exports, control.Export{Name: e.Name, FD: d.add(f), ReadOnly: e.ReadOnly, OneDevice: e.OneDevice})
+		d.config.Exports = append(d.config.Exports, e.described(d.add(f)))
 	}
 	return nil
+}
+
+// described is what the VM process is told of e, which it has open as fd.
+func (e *Export) described(fd int) control.Export {
+	return control.Export{Name: e.Name, FD: fd, ReadOnly: e.ReadOnly, OneDevice: e.OneDevice, Cache: e.Cache}
 }
 
 // open opens e by a copy of the mounts that it shows, if they are not to follow

@@ -14,7 +14,8 @@ func (vm *VM) AddExport(ctx context.Context, x Export) error {
 		return fmt.Errorf("open export %s: %w", x.Name, err)
 	}
 	defer f.Close()
-	_, err = vm.request(ctx, control.Request{Op: control.OpAddExport, Export: &control.Export{Name: x.Name, ReadOnly: x.ReadOnly, OneDevice: x.OneDevice}}, f)
+	export := x.described(0) // f goes along
+	_, err = vm.request(ctx, control.Request{Op: control.OpAddExport, Export: &export}, f)
 	return err
 }
 

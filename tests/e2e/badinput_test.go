@@ -33,6 +33,7 @@ func TestBadBundles(t *testing.T) {
 		"missing volume": {s.bundle(sh("true"), withMount("/no/such/source")).dir, "/no/such/source"},
 		"host's device":  {s.bundle(sh("true"), func(spec *specs.Spec) { spec.Linux.Devices = []specs.LinuxDevice{hostDevice(t)} }).dir, "is a device of the host"},
 		"unknown rlimit": {s.bundle(sh("true"), func(spec *specs.Spec) { spec.Process.Rlimits = []specs.POSIXRlimit{{Type: "RLIMIT_NONE"}} }).dir, "RLIMIT_NONE"},
+		"cache":          {s.bundle(sh("true"), annotated("io.microvm.cache", "data=always")).dir, "no absolute path"},
 		"memory too small": {s.bundle(sh("true"), func(spec *specs.Spec) {
 			spec.Annotations = map[string]string{"io.microvm.memory": "8"}
 		}).dir, "MiB"},

@@ -133,6 +133,9 @@ type Export struct {
 	// OneDevice shows the export and the mounts in it as part of the share, not
 	// as devices of their own.
 	OneDevice bool `json:"oneDevice,omitempty"`
+	// Cache is how long the guest may believe what it has seen: auto, the default,
+	// never or always.
+	Cache string `json:"cache,omitempty"`
 }
 
 // Descriptors are those that c names.

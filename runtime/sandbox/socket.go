@@ -61,11 +61,7 @@ func throughParent(path string, use func(short string) error) error {
 
 // Dial connects to a port of the guest whose machine made the socket.
 func Dial(ctx context.Context, socket string, port uint32) (*net.UnixConn, error) {
-	var c net.Conn
-	err := throughParent(socket, func(short string) (err error) {
-		c, err = new(net.Dialer).DialContext(ctx, "unix", short)
-		return err
-	})
+	c, err := connect(ctx, socket)
 	if errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("dial port %d: %w", port, ErrUnreachable)
 	}
@@ -83,6 +79,28 @@ func Dial(ctx context.Context, socket string, port uint32) (*net.UnixConn, error
 		return nil, fmt.Errorf("dial port %d: %w", port, err)
 	}
 	return c.(*net.UnixConn), nil
+}
+
+// crowdedPause is how long a connection waits for room in the backlog.
+const crowdedPause = 5 * time.Millisecond
+
+// connect connects to the socket. One whose backlog is full answers a
+// non-blocking connect at once with EAGAIN, and nothing tells when there is room.
+func connect(ctx context.Context, socket string) (c net.Conn, err error) {
+	for {
+		err = throughParent(socket, func(short string) (err error) {
+			c, err = new(net.Dialer).DialContext(ctx, "unix", short)
+			return err
+		})
+		if !errors.Is(err, unix.EAGAIN) {
+			return c, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), err)
+		case <-time.After(crowdedPause):
+		}
+	}
 }
 
 // handshake asks for port, see control.Vsock.

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/microvm/microvm/rootfs/export"
+	"github.com/microvm/microvm/vmm/jail"
 	"github.com/microvm/microvm/vmm/virtio/fs"
 	"github.com/microvm/microvm/vmm/virtio/vhostuser"
 )
@@ -138,6 +139,12 @@ func share(o *shareOptions) error {
 		if err := enterEmptyRoot(); err != nil {
 			return fmt.Errorf("enter the sandbox: %w: give --sandbox none", err)
 		}
+	}
+	if err := jail.Confine(jail.Config{Handles: files.NeedsHandles(), Devices: o.policy.Devices}); err != nil {
+		return err
+	}
+	if err := files.ReadCredentials(); err != nil {
+		return err
 	}
 	s, err := vhostuser.New(conn, device, vhostuser.Options{
 		Fail:     func(err error) { log.WithError(err).Warn("device stopped") },

@@ -23,7 +23,7 @@ import (
 func startShare(t *testing.T, files []*os.File, args ...string) (*exec.Cmd, *bytes.Buffer) {
 	t.Helper()
 	log := new(bytes.Buffer)
-	cmd := exec.Command("/proc/self/exe", append([]string{"fs"}, args...)...)
+	cmd := exec.Command(program(t), append([]string{"fs"}, args...)...)
 	cmd.Env = append(os.Environ(), vmmVariable+"=1")
 	cmd.ExtraFiles = files
 	cmd.Stderr = log
@@ -174,6 +174,48 @@ func TestShareListens(t *testing.T) {
 	none, _ := startShare(t, nil, "--socket", path, "--shared-dir", "/usr/none")
 	if none.Wait(); none.ProcessState.ExitCode() != exitFault {
 		t.Error("shared what is not there:", none.ProcessState)
+	}
+}
+
+// TestShareIsConfined reads back what a server may do that a VMM has connected to.
+func TestShareIsConfined(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	path := filepath.Join(t.TempDir(), "fs.sock")
+	server, log := startShare(t, nil, "--socket", path, "--shared-dir", "/usr", "--allow-mknod")
+	waitForSocket(t, path)
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	field := func(name string) string {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", server.Process.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(string(status), "\n"+name+":\t")
+		value, _, _ := strings.Cut(rest, "\n")
+		return value
+	}
+	for end := time.Now().Add(20 * time.Second); field("Seccomp") != "2"; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("no filter: %s", log)
+		}
+	}
+	if field("NoNewPrivs") != "1" {
+		t.Error("a program may gain privileges")
+	}
+	var effective uint64
+	if _, err := fmt.Sscanf(field("CapEff"), "%x", &effective); err != nil {
+		t.Fatal(err)
+	}
+	if has := effective&(1<<unix.CAP_MKNOD) != 0; !has || effective&(1<<unix.CAP_SYS_ADMIN|1<<unix.CAP_NET_ADMIN|1<<unix.CAP_SYS_PTRACE|1<<unix.CAP_KILL) != 0 {
+		t.Errorf("capabilities %x", effective)
+	}
+	c.Close()
+	if err := server.Wait(); err != nil {
+		t.Errorf("%v: %s", err, log)
 	}
 }
 

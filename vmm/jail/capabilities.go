@@ -25,6 +25,9 @@ const keptForChild = 1 << unix.CAP_KILL
 // system, in an export or not.
 const keptForHandles = 1 << unix.CAP_DAC_READ_SEARCH
 
+// keptForDevices is for mknod(2).
+const keptForDevices = 1 << unix.CAP_MKNOD
+
 // Of linux/securebits.h: root is a user like others to execve(2), for good.
 const (
 	secbitNoRoot       = 1 << 0
@@ -59,6 +62,9 @@ func (j *Jail) keeps(c Config) uint32 {
 	}
 	if c.Handles {
 		keep |= keptForHandles
+	}
+	if c.Devices {
+		keep |= keptForDevices
 	}
 	return keep
 }

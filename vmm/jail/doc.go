@@ -31,6 +31,9 @@
 // same root as another user, nobody, without capabilities, with no_new_privs and
 // its own filter (-sandbox): it starts no program.
 //
+// The file server alone (microvm-vmm fs) is started by whoever runs the other VMM: it
+// keeps its namespaces, and has the last three of these walls ([Confine]).
+//
 // There is no switch that turns the jail off. Where a wall cannot be built the
 // machine does not start, and the error says which one.
 //

@@ -2,6 +2,7 @@ package jail
 
 import (
 	"fmt"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -85,7 +86,7 @@ func conditional() []rule {
 		{unix.SYS_MPROTECT, []condition{noCode}},
 		// Threads of this process, and no process.
 		{unix.SYS_CLONE, anyOf(0, threadFlags)},
-		{unix.SYS_TGKILL, anyOf(0, 1)}, // it is the first of its pid namespace
+		{unix.SYS_TGKILL, anyOf(0, uint32(os.Getpid()))},
 		{unix.SYS_FCNTL, anyOf(1,
 			unix.F_GETFD, unix.F_SETFD, unix.F_GETFL, unix.F_SETFL, unix.F_DUPFD_CLOEXEC, unix.F_GET_SEALS,
 			unix.F_OFD_GETLK, unix.F_OFD_SETLK,

@@ -26,6 +26,8 @@ type Config struct {
 	// Handles says that the file server opens inodes by their handles, as it may
 	// not have as many descriptors as the guest can know inodes.
 	Handles bool
+	// Devices says that the file server makes device nodes.
+	Devices bool
 }
 
 // Jail is one that is ready to be closed.
@@ -69,15 +71,33 @@ func isAlone(ids string) bool {
 // Enter closes the jail behind the process, for good. Everything that it will
 // ever open by path must be open.
 func (j *Jail) Enter(c Config) error {
-	for _, wall := range []struct {
-		sentinel error
-		build    func() error
-	}{
+	return build([]wall{
 		{ErrRoot, enterEmptyRoot},
 		{ErrLimits, setLimits},
 		{ErrCapabilities, func() error { return setCapabilities(j.keeps(c)) }},
 		{ErrFilter, func() error { return loadFilter(c) }},
-	} {
+	})
+}
+
+// Confine builds the walls that stand by themselves around a process which anybody has
+// started, in the host's namespaces: limits, capabilities and the filter of system
+// calls. Its root directory is the caller's affair. It is for good, too.
+func Confine(c Config) error {
+	return build([]wall{
+		{ErrLimits, setLimits},
+		{ErrCapabilities, forbidPrivileges},
+		{ErrCapabilities, func() error { return setCapabilities((&Jail{}).keeps(c)) }},
+		{ErrFilter, func() error { return loadFilter(c) }},
+	})
+}
+
+type wall struct {
+	sentinel error
+	build    func() error
+}
+
+func build(walls []wall) error {
+	for _, wall := range walls {
 		if err := wall.build(); err != nil {
 			return fmt.Errorf("%w: %w", wall.sentinel, err)
 		}

@@ -264,11 +264,16 @@ func timeToSet(valid, given, now uint32, sec uint64, nsec uint32) unix.Timespec 
 }
 
 // access serves ACCESS. Permissions are the guest's own affair; what it can't
-// know is that the export is read-only.
+// know is that the export is read-only, or the mount on the host.
 func (s *Server) access(c *call, n *node) error {
 	in := c.args()
-	if in.u32()&unix.W_OK != 0 && n.exp.policy.ReadOnly {
+	if in.u32()&unix.W_OK != 0 && (n.exp.policy.ReadOnly || mountedReadOnly(n.fd)) {
 		return unix.EROFS
 	}
 	return nil
+}
+
+func mountedReadOnly(fd int) bool {
+	var st unix.Statfs_t
+	return unix.Fstatfs(fd, &st) == nil && st.Flags&unix.ST_RDONLY != 0
 }

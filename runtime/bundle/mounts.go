@@ -87,6 +87,10 @@ func (p *Plan) splitBind(b *Bundle, i int, m *specs.Mount, stat Stat) (file bool
 			Name: fmt.Sprintf("mount%d", i), Path: source, ReadOnly: readOnly(m.Options),
 			Submounts: slices.Contains(m.Options, "rbind"), Follow: follows(m.Options), OneDevice: mapped(m), Destination: m.Destination,
 		}
+		if keepsMountsWritable(&e, m.Options) {
+			e.WritableMounts = true
+			m.Options = withoutReadOnly(m.Options) // the guest has one mount of all
+		}
 		p.Exports = append(p.Exports, e)
 		m.Source, m.Options = guestPath(e.Name), append(optionsOf(source), m.Options...)
 		return !st.IsDir(), nil
@@ -288,18 +292,4 @@ func kind(m fs.FileMode) string {
 		return "named pipe"
 	}
 	return "special file"
-}
-
-// readOnly tells what mount options come to; the last one wins.
-func readOnly(options []string) bool {
-	ro := false
-	for _, o := range options {
-		switch o {
-		case "ro", "rro":
-			ro = true
-		case "rw", "rrw":
-			ro = false
-		}
-	}
-	return ro
 }

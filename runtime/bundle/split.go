@@ -42,6 +42,8 @@ type Export struct {
 	Name     string
 	Path     string
 	ReadOnly bool
+	// WritableMounts says that ReadOnly is not for the host's mounts below Path.
+	WritableMounts bool
 	// Submounts says that the host's mounts below Path are seen, too.
 	Submounts bool
 	// Follow says that so are those which the host makes or ends later, as in a

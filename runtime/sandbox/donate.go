@@ -69,39 +69,14 @@ func (d *donation) open(c *Config) (err error) {
 
 func (d *donation) openExports(exports []Export) error {
 	for _, e := range exports {
-		f, err := e.open()
+		f, x, err := e.open()
 		if err != nil {
-			return fmt.Errorf("open export %s: %w", e.Name, err)
+			return err
 		}
-		d.config.Exports = append(d.config.Exports, e.described(d.add(f)))
+		x.FD = d.add(f)
+		d.config.Exports = append(d.config.Exports, x)
 	}
 	return nil
-}
-
-// described is what the VM process is told of e, which it has open as fd.
-func (e *Export) described(fd int) control.Export {
-	return control.Export{Name: e.Name, FD: fd, ReadOnly: e.ReadOnly, OneDevice: e.OneDevice, Cache: e.Cache}
-}
-
-// open opens e by a copy of the mounts that it shows, if they are not to follow
-// the host's: the copy is attached nowhere and ends with its descriptor, and the
-// host can unmount the original. Who may not mount can't copy either, and gets
-// the originals.
-func (e *Export) open() (*os.File, error) {
-	if !e.Follow {
-		flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
-		if e.Submounts {
-			flags |= unix.AT_RECURSIVE
-		}
-		fd, err := unix.OpenTree(unix.AT_FDCWD, e.Path, flags)
-		if err == nil {
-			return os.NewFile(uintptr(fd), e.Path), nil
-		}
-		if err != unix.EPERM && err != unix.EINVAL && err != unix.ENOSYS {
-			return nil, &os.PathError{Op: "open", Path: e.Path, Err: err}
-		}
-	}
-	return os.OpenFile(e.Path, unix.O_PATH, 0)
 }
 
 // add takes f over and returns its number in the VM process.

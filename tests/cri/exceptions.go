@@ -19,9 +19,6 @@ var boundaries = map[string]boundary{
 	"Container Mount Propagation runtime should support mount propagation mount with 'rshared' should support propagation from host to container and vice versa": {
 		"wants the host to see what the container mounts; that is in another kernel", "len(fileInfo) should not be zero",
 	},
-	"Container Mount Readonly runtime should support readonly mounts should support non-recursive readonly mounts": {
-		"wants to write to a mount below a read-only one, which is read-only all the way down", "Read-only file system",
-	},
 }
 
 // failsAnywhere was measured with runc 1.1.5 on Debian 12; TestPeer measures it

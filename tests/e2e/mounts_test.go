@@ -101,6 +101,10 @@ check through-symlink grep -q text /mnt/x/dir/file
 check mounted-source grep -q text /again/x/file
 check below-a-mount grep -q text /t/inner/dir/file
 check read-only not touch /ro/x
+check read-only-dir not touch /ro/dir/x
+check read-only-file sh -c '! echo no >>/ro/dir/file'
+check mount-in-read-only touch /ro/dir/sub/written
+check mount-in-recursively-read-only not touch /rro/dir/sub/x
 check recursively-read-only has /rro ro,
 check nosuid has /rro nosuid
 check shared has /shared shared:

@@ -54,6 +54,9 @@ func LoadInPod(dir string, pid int) (*Bundle, error) {
 	}
 	b := &Bundle{Dir: dir, Spec: spec, joined: join(spec, pid)}
 	err = Validate(spec)
+	if err == nil {
+		err = b.refusedInPod()
+	}
 	if err == nil && b.IsSandbox() {
 		b.pod, err = podResources(spec.Annotations)
 	}

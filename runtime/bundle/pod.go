@@ -32,6 +32,38 @@ func (b *Bundle) IsSandbox() bool {
 	return PodID(b.Spec.Annotations) != "" && b.Spec.Annotations[containerTypeAnnotation] == "sandbox"
 }
 
+// ofHost is what a pod shares with the host if its sandbox has no namespace of a
+// kind, and the field by which it asks for that.
+var ofHost = []struct {
+	kind        specs.LinuxNamespaceType
+	what, field string
+}{
+	{specs.PIDNamespace, "processes", "hostPID"},
+	{specs.IPCNamespace, "System V IPC and shared memory", "hostIPC"},
+}
+
+// refusedInPod is an error if a pod or one of its containers asks for what is the
+// host's.
+func (b *Bundle) refusedInPod() error {
+	if b.IsSandbox() {
+		for _, h := range ofHost {
+			if !hasNamespace(b.Spec.Linux, h.kind) {
+				return fmt.Errorf("the pod asks for the host's %s (%s), which are another kernel's than its machine's: leave it out, or give the pod another runtime class", h.what, h.field)
+			}
+		}
+		return nil
+	}
+	if PodID(b.Spec.Annotations) == "" {
+		return nil
+	}
+	for i, m := range b.Spec.Mounts {
+		if IsBind(m) && (slices.Contains(m.Options, "rshared") || slices.Contains(m.Options, "shared")) {
+			return invalid(fmt.Sprintf("mounts[%d].options", i), "%s: the host cannot have what is mounted in a machine (mountPropagation: Bidirectional): leave it out, or give the pod another runtime class", m.Destination)
+		}
+	}
+	return nil
+}
+
 // podResources are those of a whole pod, nil if annotations say nothing.
 func podResources(annotations map[string]string) (*specs.LinuxResources, error) {
 	numbers := map[string]int64{}

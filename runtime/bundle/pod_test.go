@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -119,6 +120,41 @@ func TestPodSizeIsOfAnnotations(t *testing.T) {
 	_, err := Load(writeBundle(t, sandbox(map[string]string{podMemoryAnnotation: "much"})))
 	if err == nil || !strings.Contains(err.Error(), podMemoryAnnotation) {
 		t.Errorf("no number: %v", err)
+	}
+}
+
+// TestPodsAskForTheHost are refused by the name of the field in Kubernetes.
+func TestPodsAskForTheHost(t *testing.T) {
+	sandbox := func(s *specs.Spec) {
+		s.Annotations = map[string]string{containerTypeAnnotation: "sandbox", sandboxAnnotation: "pod"}
+	}
+	without := func(kind specs.LinuxNamespaceType) func(*specs.Spec) {
+		return func(s *specs.Spec) {
+			sandbox(s)
+			s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(ns specs.LinuxNamespace) bool { return ns.Type == kind })
+		}
+	}
+	mount := func(option string, container func(*specs.Spec)) func(*specs.Spec) {
+		return func(s *specs.Spec) {
+			container(s)
+			s.Mounts = append(s.Mounts, specs.Mount{Destination: "/x", Type: "bind", Source: "/tmp", Options: []string{"rbind", option}})
+		}
+	}
+	for name, c := range map[string]struct {
+		change func(*specs.Spec)
+		field  string // in the error, if there is to be one
+	}{
+		"nothing":                  {sandbox, ""},
+		"processes":                {without(specs.PIDNamespace), "hostPID"},
+		"IPC":                      {without(specs.IPCNamespace), "hostIPC"},
+		"mounts":                   {mount("rshared", podContainer), "mountPropagation"},
+		"mounts of the host":       {mount("rslave", podContainer), ""},
+		"mounts, but not in a pod": {mount("rshared", func(*specs.Spec) {}), ""},
+	} {
+		_, err := LoadInPod(writeBundle(t, c.change), 42)
+		if c.field == "" && err != nil || c.field != "" && (err == nil || !strings.Contains(err.Error(), c.field)) {
+			t.Errorf("%s: %v, want %q", name, err, c.field)
+		}
 	}
 }
 

@@ -112,7 +112,7 @@ func linuxOf(r request, given *specs.Linux) *specs.Linux {
 	linux := &specs.Linux{
 		CgroupsPath: cmp.Or(cgroupsPath(r.config.GetLinux().GetCgroupParent(), r.id), given.CgroupsPath),
 		Sysctl:      map[string]string{},
-		Namespaces:  []specs.LinuxNamespace{{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace}},
+		Namespaces:  ownNamespaces(r.config.GetLinux().GetSecurityContext().GetNamespaceOptions()),
 	}
 	maps.Copy(linux.Sysctl, given.Sysctl)
 	maps.Copy(linux.Sysctl, r.config.GetLinux().GetSysctls())
@@ -122,6 +122,19 @@ func linuxOf(r request, given *specs.Linux) *specs.Linux {
 	}
 	linux.Namespaces = append(linux.Namespaces, network...)
 	return linux
+}
+
+// ownNamespaces are those of the pod; what it wants to share with the host is not
+// among them.
+func ownNamespaces(o *NamespaceOption) []specs.LinuxNamespace {
+	all := []specs.LinuxNamespace{{Type: specs.MountNamespace}, {Type: specs.UTSNamespace}}
+	if o.GetPid() != NamespaceMode_NODE {
+		all = append(all, specs.LinuxNamespace{Type: specs.PIDNamespace})
+	}
+	if o.GetIpc() != NamespaceMode_NODE {
+		all = append(all, specs.LinuxNamespace{Type: specs.IPCNamespace})
+	}
+	return all
 }
 
 func annotationsOf(r request, given map[string]string) map[string]string {

@@ -47,6 +47,21 @@ func TestBundleOfPod(t *testing.T) {
 	}
 }
 
+// TestBundleOfPodThatAsksForTheHost lacks the namespaces by which bundle.Load tells
+// what is refused.
+func TestBundleOfPodThatAsksForTheHost(t *testing.T) {
+	for field, o := range map[string]*NamespaceOption{"hostPID": {Pid: NamespaceMode_NODE}, "hostIPC": {Ipc: NamespaceMode_NODE}} {
+		config := &PodSandboxConfig{Linux: &LinuxPodSandboxConfig{SecurityContext: &LinuxSandboxSecurityContext{NamespaceOptions: o}}}
+		dir := t.TempDir()
+		if err := writeBundle(dir, request{id: "pod", config: config}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := bundle.Load(dir); err == nil || !strings.Contains(err.Error(), field) {
+			t.Errorf("%s: %v", field, err)
+		}
+	}
+}
+
 func TestUserNamespaceOfPod(t *testing.T) {
 	for mode, ok := range map[NamespaceMode]bool{NamespaceMode_POD: false, NamespaceMode_CONTAINER: false, NamespaceMode_NODE: true} {
 		value, err := proto.Marshal(&PodSandboxConfig{Linux: &LinuxPodSandboxConfig{

@@ -307,6 +307,8 @@ func (x *LinuxSandboxSecurityContext) GetNamespaceOptions() *NamespaceOption {
 
 type NamespaceOption struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pid           NamespaceMode          `protobuf:"varint,2,opt,name=pid,proto3,enum=microvm.shim.cri.NamespaceMode" json:"pid,omitempty"`
+	Ipc           NamespaceMode          `protobuf:"varint,3,opt,name=ipc,proto3,enum=microvm.shim.cri.NamespaceMode" json:"ipc,omitempty"`
 	UsernsOptions *UserNamespace         `protobuf:"bytes,5,opt,name=userns_options,json=usernsOptions,proto3" json:"userns_options,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -340,6 +342,20 @@ func (x *NamespaceOption) ProtoReflect() protoreflect.Message {
 // Deprecated: Use NamespaceOption.ProtoReflect.Descriptor instead.
 func (*NamespaceOption) Descriptor() ([]byte, []int) {
 	return file_cri_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *NamespaceOption) GetPid() NamespaceMode {
+	if x != nil {
+		return x.Pid
+	}
+	return NamespaceMode_POD
+}
+
+func (x *NamespaceOption) GetIpc() NamespaceMode {
+	if x != nil {
+		return x.Ipc
+	}
+	return NamespaceMode_POD
 }
 
 func (x *NamespaceOption) GetUsernsOptions() *UserNamespace {
@@ -483,8 +499,10 @@ const file_cri_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"m\n" +
 	"\x1bLinuxSandboxSecurityContext\x12N\n" +
-	"\x11namespace_options\x18\x01 \x01(\v2!.microvm.shim.cri.NamespaceOptionR\x10namespaceOptions\"Y\n" +
-	"\x0fNamespaceOption\x12F\n" +
+	"\x11namespace_options\x18\x01 \x01(\v2!.microvm.shim.cri.NamespaceOptionR\x10namespaceOptions\"\xbf\x01\n" +
+	"\x0fNamespaceOption\x121\n" +
+	"\x03pid\x18\x02 \x01(\x0e2\x1f.microvm.shim.cri.NamespaceModeR\x03pid\x121\n" +
+	"\x03ipc\x18\x03 \x01(\x0e2\x1f.microvm.shim.cri.NamespaceModeR\x03ipc\x12F\n" +
 	"\x0euserns_options\x18\x05 \x01(\v2\x1f.microvm.shim.cri.UserNamespaceR\rusernsOptions\"D\n" +
 	"\rUserNamespace\x123\n" +
 	"\x04mode\x18\x01 \x01(\x0e2\x1f.microvm.shim.cri.NamespaceModeR\x04mode\"\xa7\x01\n" +
@@ -528,19 +546,21 @@ var file_cri_proto_goTypes = []any{
 	nil,                                 // 8: microvm.shim.cri.LinuxPodSandboxConfig.SysctlsEntry
 }
 var file_cri_proto_depIdxs = []int32{
-	2, // 0: microvm.shim.cri.PodSandboxConfig.metadata:type_name -> microvm.shim.cri.PodSandboxMetadata
-	3, // 1: microvm.shim.cri.PodSandboxConfig.linux:type_name -> microvm.shim.cri.LinuxPodSandboxConfig
-	4, // 2: microvm.shim.cri.LinuxPodSandboxConfig.security_context:type_name -> microvm.shim.cri.LinuxSandboxSecurityContext
-	8, // 3: microvm.shim.cri.LinuxPodSandboxConfig.sysctls:type_name -> microvm.shim.cri.LinuxPodSandboxConfig.SysctlsEntry
-	7, // 4: microvm.shim.cri.LinuxPodSandboxConfig.resources:type_name -> microvm.shim.cri.LinuxContainerResources
-	5, // 5: microvm.shim.cri.LinuxSandboxSecurityContext.namespace_options:type_name -> microvm.shim.cri.NamespaceOption
-	6, // 6: microvm.shim.cri.NamespaceOption.userns_options:type_name -> microvm.shim.cri.UserNamespace
-	0, // 7: microvm.shim.cri.UserNamespace.mode:type_name -> microvm.shim.cri.NamespaceMode
-	8, // [8:8] is the sub-list for method output_type
-	8, // [8:8] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	2,  // 0: microvm.shim.cri.PodSandboxConfig.metadata:type_name -> microvm.shim.cri.PodSandboxMetadata
+	3,  // 1: microvm.shim.cri.PodSandboxConfig.linux:type_name -> microvm.shim.cri.LinuxPodSandboxConfig
+	4,  // 2: microvm.shim.cri.LinuxPodSandboxConfig.security_context:type_name -> microvm.shim.cri.LinuxSandboxSecurityContext
+	8,  // 3: microvm.shim.cri.LinuxPodSandboxConfig.sysctls:type_name -> microvm.shim.cri.LinuxPodSandboxConfig.SysctlsEntry
+	7,  // 4: microvm.shim.cri.LinuxPodSandboxConfig.resources:type_name -> microvm.shim.cri.LinuxContainerResources
+	5,  // 5: microvm.shim.cri.LinuxSandboxSecurityContext.namespace_options:type_name -> microvm.shim.cri.NamespaceOption
+	0,  // 6: microvm.shim.cri.NamespaceOption.pid:type_name -> microvm.shim.cri.NamespaceMode
+	0,  // 7: microvm.shim.cri.NamespaceOption.ipc:type_name -> microvm.shim.cri.NamespaceMode
+	6,  // 8: microvm.shim.cri.NamespaceOption.userns_options:type_name -> microvm.shim.cri.UserNamespace
+	0,  // 9: microvm.shim.cri.UserNamespace.mode:type_name -> microvm.shim.cri.NamespaceMode
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_cri_proto_init() }

@@ -13,11 +13,14 @@ const hostNetwork = "wants a pod in the host's network, whose interfaces and soc
 var boundaries = map[string]boundary{
 	"Security Context NamespaceOption runtime should support HostNetwork is true":                              {hostNetwork, "(hostNetwork)"},
 	"Streaming runtime should support streaming interfaces runtime should support portforward in host network": {hostNetwork, "(hostNetwork)"},
+	"Security Context NamespaceOption runtime should support HostPID": {
+		"wants the host's processes, which are another kernel's: it is refused", "(hostPID)",
+	},
 	"Security Context NamespaceOption runtime should support HostIpc is true": {
-		"wants a segment of the host's shared memory, which another kernel cannot share", "The shared memory segment should be included",
+		"wants a segment of the host's shared memory, which another kernel cannot share: it is refused", "(hostIPC)",
 	},
 	"Container Mount Propagation runtime should support mount propagation mount with 'rshared' should support propagation from host to container and vice versa": {
-		"wants the host to see what the container mounts; that is in another kernel", "len(fileInfo) should not be zero",
+		"wants the host to see what the container mounts; that is in another kernel: it is refused", "mountPropagation: Bidirectional",
 	},
 }
 

@@ -177,12 +177,16 @@ func TestInstalledRuntime(t *testing.T) {
 			if err != nil || exe != filepath.Join(prefix, "bin/containerd-shim-microvm-v1") {
 				t.Errorf("the shim is %s, %v", exe, err)
 			}
-			hosts := p.file(object{
-				"metadata": object{"name": "hosts", "namespace": "default", "attempt": 1, "uid": newID(t)},
-				"linux":    withNamespaces(nil, object{"network": ofNode}),
-			})
-			if r := p.crictl("runp", "--runtime", p.handler, hosts).Run(); r.Code == 0 || !strings.Contains(r.Stderr, "hostNetwork") {
-				t.Errorf("a pod of the host's network: %+v", r)
+			for field, options := range map[string]object{
+				"hostNetwork": {"network": ofNode}, "hostPID": {"network": ofPod, "pid": ofNode}, "hostIPC": {"network": ofPod, "ipc": ofNode},
+			} {
+				hosts := p.file(object{
+					"metadata": object{"name": "hosts", "namespace": "default", "attempt": 1, "uid": newID(t)},
+					"linux":    withNamespaces(nil, options),
+				})
+				if r := p.crictl("runp", "--runtime", p.handler, hosts).Run(); r.Code == 0 || !strings.Contains(r.Stderr, field) {
+					t.Errorf("a pod with %s: %+v", field, r)
+				}
 			}
 		})
 	}

@@ -149,7 +149,7 @@ func disks(p *bundle.Plan) (all []sandbox.Disk) {
 func (d *design) exports() (all []sandbox.Export) {
 	for _, x := range d.plan.Exports {
 		all = append(all, sandbox.Export{
-			Name: x.Name, Path: x.Path, ReadOnly: x.ReadOnly, Submounts: x.Submounts, Follow: x.Follow, OneDevice: x.OneDevice,
+			Name: x.Name, Path: x.Path, ReadOnly: x.ReadOnly, WritableMounts: x.WritableMounts, Submounts: x.Submounts, Follow: x.Follow, OneDevice: x.OneDevice,
 			Cache: d.caches.Of(x.Destination, x.Immutable),
 		})
 	}

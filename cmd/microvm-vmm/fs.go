@@ -140,7 +140,7 @@ func share(o *shareOptions) error {
 			return fmt.Errorf("enter the sandbox: %w: give --sandbox none", err)
 		}
 	}
-	if err := jail.Confine(jail.Config{Handles: files.NeedsHandles(), Devices: o.policy.Devices}); err != nil {
+	if err := jail.Confine(jail.Config{Devices: o.policy.Devices}); err != nil {
 		return err
 	}
 	if err := files.ReadCredentials(); err != nil {

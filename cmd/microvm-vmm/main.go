@@ -137,7 +137,7 @@ func runMachine(c *control.Config, j *jail.Jail, owner *owner, console *vmm.Cons
 
 // confine closes the jail, before the guest's first instruction.
 func confine(c *control.Config, j *jail.Jail, d *devices) error {
-	if err := j.Enter(jail.Config{Child: c.Machine == control.MachineSoftware, Handles: d.files.NeedsHandles()}); err != nil {
+	if err := j.Enter(jail.Config{Child: c.Machine == control.MachineSoftware}); err != nil {
 		return err
 	}
 	return d.files.ReadCredentials()

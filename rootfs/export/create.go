@@ -180,6 +180,9 @@ func (s *Server) createAt(c *call, dir *node, name string, flags int, mode uint3
 		s.host.fds.close(dir.exp, fd)
 		return err
 	}
+	if flags&unix.O_TMPFILE != unix.O_TMPFILE {
+		s.host.foundAt(n, dir, name)
+	}
 	return s.replyCreated(c, dir, n, fd, &st)
 }
 

@@ -26,9 +26,8 @@ type credentials struct {
 
 // Capability numbers (linux/capability.h) below 32.
 const (
-	capHandles = 1 << unix.CAP_DAC_READ_SEARCH
-	capFsetid  = 1 << unix.CAP_FSETID
-	capIDs     = 1<<unix.CAP_SETUID | 1<<unix.CAP_SETGID
+	capFsetid = 1 << unix.CAP_FSETID
+	capIDs    = 1<<unix.CAP_SETUID | 1<<unix.CAP_SETGID
 )
 
 // read takes note of what the process has.
@@ -41,10 +40,6 @@ func (cr *credentials) read() error {
 	cr.switchable = cr.caps[0].Effective&capIDs == capIDs
 	return nil
 }
-
-// canOpenHandles says that the process may use open_by_handle_at(2), which reaches
-// every inode of a file system. A jail takes that away, and forbids the call.
-func (cr *credentials) canOpenHandles() bool { return cr.caps[0].Effective&capHandles != 0 }
 
 // as runs make with the thread's file-system ids set to uid and gid. It fails
 // with EPERM when the ids can't be had.

@@ -11,14 +11,19 @@ import (
 // descriptors keeps the number of open descriptors in bounds, whatever the
 // guest looks up or opens.
 //
-// A node's O_PATH descriptor that nobody uses may be closed when the host's
-// file system can find the inode again by file handle: then at most soft of
-// them stay open, the least recently used ones go. Everything else counts
-// against hard, and then fails with ENFILE.
+// A node's O_PATH descriptor that nobody uses may be closed when the inode is found
+// again where the guest has found it: at most soft of them stay open, the least
+// recently used ones go. Everything else counts against hard, and then fails with
+// ENFILE.
+//
+// File handles (open_by_handle_at(2)) would find inodes wherever they are, but those of
+// the whole file system, whether they are in an export or not.
 type descriptors struct {
 	soft int
 	hard int64
 	live atomic.Int64
+	// evicted is how many nodes have no descriptor.
+	evicted atomic.Int64
 
 	mu  sync.Mutex
 	lru list.List // of *node; the front goes first
@@ -26,10 +31,6 @@ type descriptors struct {
 
 // spareDescriptors are left to the rest of the process: sockets, memory.
 const spareDescriptors = 256
-
-// ampleDescriptors are enough for the inodes that a guest with a gigabyte of memory
-// for nothing else can know: the kernel's default for fs.nr_open, but for our spare.
-const ampleDescriptors = 1<<20 - spareDescriptors
 
 func (d *descriptors) init(soft int) error {
 	limit, err := raiseFileLimit()
@@ -101,12 +102,27 @@ func (d *descriptors) open(e *export, open func() (int, error)) (int, error) {
 	return fd, nil
 }
 
+// allOpen says that no node is without its descriptor, nor about to be.
+func (d *descriptors) allOpen() bool {
+	return d.evicted.Load() == 0 && d.live.Load()+spareDescriptors < int64(d.soft)
+}
+
 // enlist makes n, whose descriptor was just opened, a candidate for eviction.
 func (d *descriptors) enlist(n *node) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if n.elem == nil {
 		n.elem = d.lru.PushBack(n)
+	}
+}
+
+// enlistAgain is enlist for a node that may have left the table, or may have no
+// descriptor: it is no candidate then.
+func (d *descriptors) enlistAgain(n *node) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.gone && n.fd >= 0 {
+		d.enlist(n)
 	}
 }
 

@@ -82,9 +82,6 @@ type export struct {
 	// fds counts descriptors; from 0 it never rises again.
 	fds    atomic.Int64
 	closed chan struct{} // closed when fds reaches 0
-
-	mountMu sync.Mutex
-	mounts  map[uint64]int // by mount id: a directory to open handles by, or -1
 }
 
 // newExport opens f anew and registers its node. The caller retires the export
@@ -93,7 +90,6 @@ func (s *Server) newExport(name string, f *os.File, p Policy) (*export, error) {
 	e := &export{
 		name: name, policy: p,
 		gone: make(chan struct{}), closed: make(chan struct{}),
-		mounts: map[uint64]int{},
 	}
 	fd, err := s.host.reopen(int(f.Fd()), unix.O_PATH)
 	if err != nil {

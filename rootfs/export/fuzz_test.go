@@ -41,7 +41,7 @@ func FuzzRequests(f *testing.F) {
 
 	f.Fuzz(func(t *testing.T, data []byte) {
 		top := tree(t, map[string]string{"secret": "s", "ro/file": "r", "ro/dir/x": "x", "rw/file": "w", "rw/dir/x": "x", "rw/link": "-> ../secret"})
-		c := newClient(t, Options{Locks: true, Agent: 7}, nil)
+		c := newClient(t, Options{Locks: true, Agent: 7, CachedDescriptors: 2}, nil)
 		c.export("ro", filepath.Join(top, "ro"), Policy{ReadOnly: true})
 		c.export("rw", filepath.Join(top, "rw"), Policy{})
 		before := outside(t, top)

@@ -44,6 +44,7 @@ func (s *Server) find(dir *node, name string, st *unix.Statx_t) (*node, error) {
 		return nil, err
 	}
 	if n := s.nodes.hit(keyOf(dir.exp, st)); n != nil {
+		s.host.foundAt(n, dir, name)
 		return n, nil
 	}
 	fd, err := s.host.fds.open(dir.exp, func() (int, error) {
@@ -56,7 +57,11 @@ func (s *Server) find(dir *node, name string, st *unix.Statx_t) (*node, error) {
 		s.host.fds.close(dir.exp, fd)
 		return nil, err
 	}
-	return s.adopt(dir.exp, fd, st)
+	n, err := s.adopt(dir.exp, fd, st)
+	if err == nil {
+		s.host.foundAt(n, dir, name)
+	}
+	return n, err
 }
 
 // kernelFS are file systems that are interfaces to the host's kernel and its
@@ -111,7 +116,7 @@ func (t *nodeTable) adopt(h *host, e *export, fd int, st *unix.Statx_t) (*node, 
 		return nil, unix.ESTALE
 	}
 	key := keyOf(e, st)
-	if n := t.byKey[key]; n != nil && h.restore(n, fd) {
+	if n := t.byKey[key]; n != nil && h.restore(n, fd, st) {
 		n.lookups.Add(1)
 		return n, nil
 	}

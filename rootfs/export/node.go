@@ -17,8 +17,8 @@ type nodeKey struct {
 	ino uint64
 }
 
-// node is an inode that the guest knows. Its type never changes, as the
-// descriptor or the file handle stand for the inode and not for a path.
+// node is an inode that the guest knows. Its type never changes: while it has a
+// descriptor that stands for the inode, and what is found without is checked.
 type node struct {
 	id  uint64
 	key nodeKey
@@ -32,12 +32,17 @@ type node struct {
 
 	elem *list.Element // guarded by descriptors.mu
 
+	// found is where the guest has last found it: nil if nowhere, or if that is
+	// known to be past.
+	found atomic.Pointer[location]
+
 	mu   sync.Mutex
 	fd   int  // O_PATH, -1 while evicted; constant while pins > 0
 	pins int  // users of fd
 	gone bool // out of the table: close fd with the last pin
 	used bool // pinned since the last look of trim
-	// handle finds the inode when fd is closed; set at the first eviction.
+	// handle tells the inode from a later one with its number; set at the first
+	// eviction, where the file system has handles.
 	handle *unix.FileHandle
 	// seen is the state of the file when it was last opened.
 	seen fileState
@@ -65,21 +70,32 @@ func (n *node) sameMount(dir *node) bool {
 }
 
 // pin makes n.fd valid until unpin. It fails with ESTALE when the node is out
-// of the table or its inode no longer exists.
+// of the table or its inode is no longer found. No node is locked, but another if n is
+// the root of its export.
 func (n *node) pin(h *host) error {
+	revived, err := n.pinLocked(h)
+	if revived {
+		h.trim()
+	}
+	return err
+}
+
+// pinLocked is pin, and tells whether n has got a descriptor anew.
+func (n *node) pinLocked(h *host) (revived bool, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.gone {
-		return unix.ESTALE
+		return false, unix.ESTALE
 	}
 	if n.fd < 0 {
 		if err := h.revive(n); err != nil {
-			return err
+			return false, err
 		}
+		revived = true
 	}
 	n.pins++
 	n.used = true
-	return nil
+	return revived, nil
 }
 
 func (n *node) unpin(h *host) {
@@ -103,6 +119,10 @@ func (n *node) drop(h *host) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.gone = true
+	n.found.Store(nil) // or it would keep a whole branch in memory
+	if n.fd < 0 {
+		h.fds.evicted.Add(-1)
+	}
 	n.closeIfUnused(h)
 }
 

@@ -306,7 +306,7 @@ func TestHandlesBelongToTheirNode(t *testing.T) {
 }
 
 // TestReusedInodeNumber gives the number of a file that the guest knows, and
-// that the server holds by its handle only, to another file.
+// that the server may not hold open, to another file.
 func TestReusedInodeNumber(t *testing.T) {
 	top := tree(t, map[string]string{"in/": ""})
 	c := newClient(t, Options{CachedDescriptors: 1}, map[string]string{"in": filepath.Join(top, "in")})
@@ -333,27 +333,6 @@ func TestReusedInodeNumber(t *testing.T) {
 	t.Logf("%d inode numbers for %d files", len(numbers), len(nodes))
 }
 
-// TestNoHandlesWithoutTheirCapability tries no handle that the jail would kill the
-// process for.
-func TestNoHandlesWithoutTheirCapability(t *testing.T) {
-	top := tree(t, map[string]string{"in/": ""})
-	c := newClient(t, Options{CachedDescriptors: 10}, map[string]string{"in": filepath.Join(top, "in")})
-	c.s.host.creds.caps[0].Effective &^= capHandles
-	const files = 300
-	for i := range files {
-		if err := os.WriteFile(filepath.Join(top, "in", fmt.Sprint(i)), nil, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		c.lookup("in", fmt.Sprint(i))
-	}
-	if live := c.s.host.fds.live.Load(); live < files {
-		t.Errorf("%d descriptors for %d files", live, files)
-	}
-	if mounts := c.s.exports.find("in").mounts; len(mounts) > 0 {
-		t.Errorf("handles were tried: %v", mounts)
-	}
-}
-
 func TestDescriptorsStayBounded(t *testing.T) {
 	top := tree(t, map[string]string{"in/": ""})
 	const files, cached = 3000, 100
@@ -370,9 +349,6 @@ func TestDescriptorsStayBounded(t *testing.T) {
 		fh := c.open(nodes[i], unix.O_RDONLY)
 		c.call(opRelease, nodes[i], fh, uint64(0), uint64(0))
 		most = max(most, c.s.host.fds.live.Load())
-	}
-	if os.Getuid() != 0 {
-		t.Skip("file handles need root")
 	}
 	if most > cached+50 {
 		t.Errorf("%d descriptors for %d files, want about %d", most, files, cached)

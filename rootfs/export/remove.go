@@ -17,7 +17,15 @@ func (s *Server) remove(c *call, dir *node, flags int) error {
 	if !dir.isDir() {
 		return unix.ENOTDIR
 	}
-	return unix.Unlinkat(dir.fd, name, flags)
+	victim := s.hold(dir, name)
+	if victim != nil {
+		defer victim.unpin(s.host)
+	}
+	err = unix.Unlinkat(dir.fd, name, flags)
+	if err == nil && victim != nil {
+		victim.found.Store(nil)
+	}
+	return err
 }
 
 // rename serves RENAME (struct fuse_rename_in).
@@ -56,5 +64,24 @@ func (s *Server) move(in *decoder, dir *node, id uint64, flags uint32) error {
 	if !dir.isDir() || !target.isDir() {
 		return unix.ENOTDIR
 	}
-	return unix.Renameat2(dir.fd, from, target.fd, to, uint(flags))
+	moved, victim := s.hold(dir, from), s.hold(target, to)
+	for _, n := range []*node{moved, victim} {
+		if n != nil {
+			defer n.unpin(s.host)
+		}
+	}
+	if err := unix.Renameat2(dir.fd, from, target.fd, to, uint(flags)); err != nil {
+		return err
+	}
+	if moved != nil {
+		s.host.foundAt(moved, target, to)
+	}
+	switch {
+	case victim == nil || victim == moved:
+	case flags&renameExchange != 0:
+		s.host.foundAt(victim, dir, from)
+	default:
+		victim.found.Store(nil)
+	}
+	return nil
 }

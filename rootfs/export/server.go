@@ -23,8 +23,8 @@ type Options struct {
 	// nothing itself: its requests have no effect. 0 means that there is none.
 	Agent uint32
 	// CachedDescriptors is how many descriptors of files that are not open
-	// the server keeps where the host's file system lets it find them again
-	// by file handle, which takes CAP_DAC_READ_SEARCH. 0 means 8192.
+	// the server keeps; others are opened again where the guest has found them.
+	// 0 means 8192.
 	CachedDescriptors int
 	// Logf, if set, is told of a guest that breaks the protocol, once per
 	// session, and of the host's own faults.
@@ -115,10 +115,6 @@ func (s *Server) ExportAsRoot(f *os.File, p Policy) error {
 // does. It is to be called when they have changed, while no request is in flight.
 func (s *Server) ReadCredentials() error { return s.host.creds.read() }
 
-// NeedsHandles says that the process may not have as many descriptors as a guest can
-// know inodes, so that those of inodes have to be closed and found again by handle.
-func (s *Server) NeedsHandles() bool { return s.host.fds.hard < ampleDescriptors }
-
 // RemoveExport takes name away from the guest: what it has looked up or opened
 // there answers ESTALE from now on. When it returns, the server holds no
 // descriptor of the export any more, so that its file system can be unmounted.
@@ -138,7 +134,6 @@ func (s *Server) retire(e *export) {
 	s.dropWatches(func(n *node) bool { return n.exp == e })
 	s.dropHandles(func(h *handle) bool { return h.node.exp == e })
 	s.dropNodes(func(n *node) bool { return n.exp == e })
-	s.host.closeMounts(e)
 	<-e.closed
 }
 

@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 
 	"github.com/microvm/microvm/runtime/check"
 	"github.com/microvm/microvm/tests/lab/labtest"
@@ -60,9 +59,6 @@ func TestJail(t *testing.T) {
 	if machine == "software" {
 		caps = append(slices.Clone(kept), "kill")
 	}
-	if files := openFilesLimit(t, p.PID); files < 1<<20 {
-		caps = append(slices.Clone(caps), "dac_read_search") // inodes are found by handle
-	}
 	slices.Sort(caps)
 	slices.Sort(p.Capabilities)
 	if !slices.Equal(p.Capabilities, caps) {
@@ -83,16 +79,6 @@ func TestJail(t *testing.T) {
 	if text := s.command("check", "--sandbox", id).mustRun(); !strings.Contains(text, fmt.Sprintf("filter           on %d of", p.Filtered)) {
 		t.Errorf("as text:\n%s", text)
 	}
-}
-
-// openFilesLimit is how many descriptors a process may have.
-func openFilesLimit(t *testing.T, pid int) int {
-	t.Helper()
-	var limit unix.Rlimit
-	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &limit); err != nil {
-		t.Fatal(err)
-	}
-	return int(min(limit.Cur, 1<<30))
 }
 
 func wantWalls(t *testing.T, p *check.Process) {

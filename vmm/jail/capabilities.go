@@ -21,10 +21,6 @@ const kept = 1<<unix.CAP_CHOWN | // chown(2) by the guest's root
 // pid namespace.
 const keptForChild = 1 << unix.CAP_KILL
 
-// keptForHandles is for open_by_handle_at(2), which finds every inode of a file
-// system, in an export or not.
-const keptForHandles = 1 << unix.CAP_DAC_READ_SEARCH
-
 // keptForDevices is for mknod(2).
 const keptForDevices = 1 << unix.CAP_MKNOD
 
@@ -59,9 +55,6 @@ func (j *Jail) keeps(c Config) uint32 {
 	keep := uint32(kept)
 	if c.Child {
 		keep |= keptForChild
-	}
-	if c.Handles {
-		keep |= keptForHandles
 	}
 	if c.Devices {
 		keep |= keptForDevices

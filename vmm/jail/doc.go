@@ -43,10 +43,7 @@
 //     files of every user the guest has, which takes CAP_CHOWN, CAP_DAC_OVERRIDE
 //     and the like, and these are worth as much to another user. It can't reach
 //     files outside of the exports with them: CAP_DAC_READ_SEARCH, which opens any
-//     inode of a file system by its handle, is among them only where RLIMIT_NOFILE
-//     cannot be raised to a million: there the file server has to close descriptors
-//     of inodes that the guest knows, and to find them again. Who has the process
-//     there reaches the file systems that the exports are on.
+//     inode of a file system by its handle, is not among them.
 //   - A volume that follows the host's mounts (rshared, rslave) is handed over as
 //     the host's own directory, not as a copy of its mount, and so is each of a
 //     user who may not copy mounts. Who has the process can walk up from it, as
@@ -54,8 +51,6 @@
 //   - With containerd the VM process is the container's process to the rest of the
 //     host, and stands in its network namespace. The filter lets it make no socket
 //     there.
-//   - Elsewhere each inode that the guest knows keeps a descriptor, as many as the
-//     guest's own memory has room for. They count as memory in the machine's cgroup.
 //   - Landlock is not used: its rules for files are fixed once and name directories,
 //     while volumes come and go with a pod's containers, and what it says of
 //     programs and sockets the filter says already.

@@ -8,8 +8,8 @@ import (
 )
 
 // loadFilter puts the filter on every thread. It needs no_new_privs.
-func loadFilter(c Config) error {
-	program, err := assemble(rules(c))
+func loadFilter() error {
+	program, err := assemble(rules())
 	if err != nil {
 		return fmt.Errorf("assemble: %w", err)
 	}
@@ -18,11 +18,8 @@ func loadFilter(c Config) error {
 
 // rules are those with conditions, of which KVM_RUN is the one that is in a hurry, and
 // calls.
-func rules(c Config) []rule {
+func rules() []rule {
 	all := conditional()
-	if c.Handles {
-		all = append(all, rule{number: unix.SYS_OPEN_BY_HANDLE_AT})
-	}
 	for _, number := range calls {
 		all = append(all, rule{number: number})
 	}

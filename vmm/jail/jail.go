@@ -23,9 +23,6 @@ type Config struct {
 	// Child says that the process has QEMU as a child, which it must be able to
 	// kill.
 	Child bool
-	// Handles says that the file server opens inodes by their handles, as it may
-	// not have as many descriptors as the guest can know inodes.
-	Handles bool
 	// Devices says that the file server makes device nodes.
 	Devices bool
 }
@@ -75,7 +72,7 @@ func (j *Jail) Enter(c Config) error {
 		{ErrRoot, enterEmptyRoot},
 		{ErrLimits, setLimits},
 		{ErrCapabilities, func() error { return setCapabilities(j.keeps(c)) }},
-		{ErrFilter, func() error { return loadFilter(c) }},
+		{ErrFilter, loadFilter},
 	})
 }
 
@@ -87,7 +84,7 @@ func Confine(c Config) error {
 		{ErrLimits, setLimits},
 		{ErrCapabilities, forbidPrivileges},
 		{ErrCapabilities, func() error { return setCapabilities((&Jail{}).keeps(c)) }},
-		{ErrFilter, func() error { return loadFilter(c) }},
+		{ErrFilter, loadFilter},
 	})
 }
 

@@ -3,6 +3,8 @@ package config
 import (
 	"errors"
 	"fmt"
+	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -27,6 +29,25 @@ func (c Config) WithAnnotations(annotations map[string]string) (Config, error) {
 		}
 	}
 	return c, nil
+}
+
+// OfPod returns those of a pod's annotations that the configuration lets through,
+// for pods whose annotations containerd hands over as they are.
+func (c Config) OfPod(annotations map[string]string) map[string]string {
+	let := map[string]string{}
+	for k, v := range annotations {
+		if strings.HasPrefix(k, annotationPrefix) && c.letsThrough(k) {
+			let[k] = v
+		}
+	}
+	return let
+}
+
+func (c Config) letsThrough(annotation string) bool {
+	return slices.ContainsFunc(c.PodAnnotations, func(pattern string) bool {
+		ok, _ := path.Match(pattern, annotation) // Validate has seen the pattern
+		return ok
+	})
 }
 
 func (c *Config) set(key, value string) (err error) {

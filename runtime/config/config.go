@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -97,6 +98,9 @@ type Config struct {
 	// Cache is how long the guest may believe what it has seen of the host's files,
 	// see Caches.
 	Cache string `toml:"cache"`
+	// PodAnnotations are patterns as of path.Match for the annotations that count of
+	// a pod which is a sandbox of the shim's. For others containerd has such a list.
+	PodAnnotations []string `toml:"pod_annotations"`
 	// Publish are ports, from an annotation only, see Publications.
 	Publish string `toml:"-"`
 }
@@ -136,7 +140,7 @@ func explain(err error) error {
 	var unknown *toml.StrictMissingError
 	if errors.As(err, &unknown) && len(unknown.Errors) > 0 {
 		row, _ := unknown.Errors[0].Position()
-		return fmt.Errorf("line %d: unknown key %q; known are machine, memory, cpus, kernel, initramfs, vmm, qemu, network, spoofing, ingress, egress, ingress_frames, egress_frames, cache and debug",
+		return fmt.Errorf("line %d: unknown key %q; known are machine, memory, cpus, kernel, initramfs, vmm, qemu, network, spoofing, ingress, egress, ingress_frames, egress_frames, cache, pod_annotations and debug",
 			row, strings.Join(unknown.Errors[0].Key(), "."))
 	}
 	var syntax *toml.DecodeError
@@ -166,6 +170,11 @@ func (c Config) Validate() error {
 	}
 	if c.CPUs < 0 || c.CPUs > MaxCPUs {
 		return fmt.Errorf("cpus: %d is not between 1 and %d", c.CPUs, MaxCPUs)
+	}
+	for _, pattern := range c.PodAnnotations {
+		if _, err := path.Match(pattern, ""); err != nil {
+			return fmt.Errorf("pod_annotations: %q is no pattern such as \"io.microvm.*\"", pattern)
+		}
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -20,24 +21,25 @@ func write(t *testing.T, text string) string {
 func TestLoad(t *testing.T) {
 	c, err := Load(write(t, "machine = \"kvm\"\nmemory = 256\ncpus = 2\nkernel = \"/k\"\ninitramfs = \"/i\"\nvmm = \"/v\"\nqemu = \"/q\"\ndebug = true\ningress = \"10M\"\negress_frames = 500\ncache = \"never,/x=always\"\n"))
 	want := Config{Machine: "kvm", Memory: 256, CPUs: 2, Kernel: "/k", Initramfs: "/i", VMM: "/v", QEMU: "/q", Debug: true, Ingress: 10e6, EgressFrames: 500, Cache: "never,/x=always"}
-	if err != nil || c != want {
+	if err != nil || !reflect.DeepEqual(c, want) {
 		t.Errorf("%+v, %v", c, err)
 	}
 }
 
 func TestMistakesAreNamed(t *testing.T) {
 	for text, want := range map[string]string{
-		"\nkernle = 'x'":     `line 2: unknown key "kernle"`,
-		"kernel = ":          "line 1",
-		"machine = 'xen'":    `"xen" is not one of`,
-		"memory = 64":        "64 MiB is less than the 128 MiB",
-		"memory = 'much'":    "Config.Memory",
-		"cpus = 1000":        "1000 is not between",
-		"cpus = -1":          "-1 is not between",
-		"network = 'tap'":    `"tap" is not one of`,
-		"cache = 'maybe'":    `"maybe" in "maybe" is not one of`,
-		"ingress = '10m'":    `"10m" is no rate`,
-		"[machine]\nfoo = 1": "store a table",
+		"\nkernle = 'x'":          `line 2: unknown key "kernle"`,
+		"kernel = ":               "line 1",
+		"machine = 'xen'":         `"xen" is not one of`,
+		"memory = 64":             "64 MiB is less than the 128 MiB",
+		"memory = 'much'":         "Config.Memory",
+		"cpus = 1000":             "1000 is not between",
+		"cpus = -1":               "-1 is not between",
+		"network = 'tap'":         `"tap" is not one of`,
+		"cache = 'maybe'":         `"maybe" in "maybe" is not one of`,
+		"ingress = '10m'":         `"10m" is no rate`,
+		"[machine]\nfoo = 1":      "store a table",
+		"pod_annotations = ['[']": `"[" is no pattern`,
 	} {
 		path := write(t, text)
 		if _, err := Load(path); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
@@ -51,7 +53,7 @@ func TestMistakesAreNamed(t *testing.T) {
 
 func TestAnnotations(t *testing.T) {
 	c, err := Config{Memory: 256, CPUs: 3}.WithAnnotations(map[string]string{"io.microvm.memory": "1024", "io.microvm.kernel": "/k", "other": "x"})
-	if want := (Config{Memory: 1024, CPUs: 3, Kernel: "/k"}); err != nil || c != want {
+	if want := (Config{Memory: 1024, CPUs: 3, Kernel: "/k"}); err != nil || !reflect.DeepEqual(c, want) {
 		t.Errorf("%+v, %v", c, err)
 	}
 	limited := Config{Ingress: 1000}
@@ -125,5 +127,17 @@ func TestLocate(t *testing.T) {
 	a = Config{Kernel: "/no/such/vmlinux"}.Locate(dir)
 	if err := a.Missing(MachineKVM); err == nil || !strings.Contains(err.Error(), "/no/such/vmlinux") {
 		t.Error(err)
+	}
+}
+
+func TestPodsAnnotations(t *testing.T) {
+	all := map[string]string{"io.microvm.cpus": "2", "io.microvm.debug": "true", "io.kubernetes.cri.sandbox-id": "x"}
+	for _, c := range []struct {
+		patterns []string
+		want     int
+	}{{nil, 0}, {[]string{"io.microvm.d*"}, 1}, {[]string{"io.microvm.cpus", "io.microvm.debug"}, 2}, {[]string{"*"}, 2}} {
+		if got := (Config{PodAnnotations: c.patterns}).OfPod(all); len(got) != c.want {
+			t.Errorf("%v lets through %v", c.patterns, got)
+		}
 	}
 }

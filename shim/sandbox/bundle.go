@@ -54,8 +54,8 @@ func podConfig(options *anypb.Any) (*PodSandboxConfig, error) {
 }
 
 // writeBundle makes dir the bundle of a sandbox, as CRI itself makes one for a pod
-// with a container for its sandbox. The pod's own annotations stay out of it:
-// containerd does not say which of them its administrator lets through. A client
+// with a container for its sandbox. Of the pod's own annotations those of r are in
+// it: containerd does not say which of them its administrator lets through. A client
 // may have left a configuration there, which has a say in what is the pod's.
 func writeBundle(dir string, r request) error {
 	file := filepath.Join(dir, bundle.ConfigFile)

@@ -2,12 +2,15 @@ package sandbox
 
 import (
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	sandboxapi "github.com/containerd/containerd/api/runtime/sandbox/v1"
+	runtimeoptions "github.com/containerd/containerd/api/types/runtimeoptions/v1"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -114,18 +117,26 @@ func TestBundleOfClient(t *testing.T) {
 	}
 }
 
-// TestPodsAnnotationsStayOut wants no way round the administrator's list of
-// those that a pod may set.
-func TestPodsAnnotationsStayOut(t *testing.T) {
-	// PodSandboxConfig.annotations is field 7, a map.
-	entry := append([]byte{0x0a, 18}, "io.microvm.machine"...)
-	entry = append(append(entry, 0x12, 8), "software"...)
-	config, err := podConfig(&anypb.Any{TypeUrl: configType, Value: append([]byte{0x3a, byte(len(entry))}, entry...)})
+// TestPodsAnnotationsNeedLeave wants those that the administrator lets through,
+// and no other.
+func TestPodsAnnotationsNeedLeave(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "config.toml")
+	if err := os.WriteFile(file, []byte(`pod_annotations = ["io.microvm.mem*"]`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	options, err := anypb.New(&runtimeoptions.Options{ConfigPath: file})
+	if err == nil {
+		err = SaveOptions(dir, options)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := annotationsOf(request{id: "pod", config: config}, nil); len(got) != 2 {
-		t.Errorf("annotations %v", got)
+	pod := &PodSandboxConfig{Annotations: map[string]string{"io.microvm.memory": "400", "io.microvm.machine": "software", "other": "x"}}
+	r := &sandboxapi.CreateSandboxRequest{BundlePath: dir, Annotations: map[string]string{"client": "y"}}
+	got, err := countingAnnotations(t.Context(), r, pod)
+	if want := map[string]string{"io.microvm.memory": "400", "client": "y"}; err != nil || !maps.Equal(got, want) {
+		t.Errorf("annotations %v, %v", got, err)
 	}
 }
 

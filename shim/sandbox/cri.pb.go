@@ -77,6 +77,7 @@ type PodSandboxConfig struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Metadata      *PodSandboxMetadata    `protobuf:"bytes,1,opt,name=metadata,proto3" json:"metadata,omitempty"`
 	Hostname      string                 `protobuf:"bytes,2,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	Annotations   map[string]string      `protobuf:"bytes,7,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	Linux         *LinuxPodSandboxConfig `protobuf:"bytes,8,opt,name=linux,proto3" json:"linux,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -124,6 +125,13 @@ func (x *PodSandboxConfig) GetHostname() string {
 		return x.Hostname
 	}
 	return ""
+}
+
+func (x *PodSandboxConfig) GetAnnotations() map[string]string {
+	if x != nil {
+		return x.Annotations
+	}
+	return nil
 }
 
 func (x *PodSandboxConfig) GetLinux() *LinuxPodSandboxConfig {
@@ -481,11 +489,15 @@ var File_cri_proto protoreflect.FileDescriptor
 
 const file_cri_proto_rawDesc = "" +
 	"\n" +
-	"\tcri.proto\x12\x10microvm.shim.cri\"\xaf\x01\n" +
+	"\tcri.proto\x12\x10microvm.shim.cri\"\xc6\x02\n" +
 	"\x10PodSandboxConfig\x12@\n" +
 	"\bmetadata\x18\x01 \x01(\v2$.microvm.shim.cri.PodSandboxMetadataR\bmetadata\x12\x1a\n" +
-	"\bhostname\x18\x02 \x01(\tR\bhostname\x12=\n" +
-	"\x05linux\x18\b \x01(\v2'.microvm.shim.cri.LinuxPodSandboxConfigR\x05linux\"X\n" +
+	"\bhostname\x18\x02 \x01(\tR\bhostname\x12U\n" +
+	"\vannotations\x18\a \x03(\v23.microvm.shim.cri.PodSandboxConfig.AnnotationsEntryR\vannotations\x12=\n" +
+	"\x05linux\x18\b \x01(\v2'.microvm.shim.cri.LinuxPodSandboxConfigR\x05linux\x1a>\n" +
+	"\x10AnnotationsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"X\n" +
 	"\x12PodSandboxMetadata\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03uid\x18\x02 \x01(\tR\x03uid\x12\x1c\n" +
@@ -533,7 +545,7 @@ func file_cri_proto_rawDescGZIP() []byte {
 }
 
 var file_cri_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_cri_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_cri_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_cri_proto_goTypes = []any{
 	(NamespaceMode)(0),                  // 0: microvm.shim.cri.NamespaceMode
 	(*PodSandboxConfig)(nil),            // 1: microvm.shim.cri.PodSandboxConfig
@@ -543,24 +555,26 @@ var file_cri_proto_goTypes = []any{
 	(*NamespaceOption)(nil),             // 5: microvm.shim.cri.NamespaceOption
 	(*UserNamespace)(nil),               // 6: microvm.shim.cri.UserNamespace
 	(*LinuxContainerResources)(nil),     // 7: microvm.shim.cri.LinuxContainerResources
-	nil,                                 // 8: microvm.shim.cri.LinuxPodSandboxConfig.SysctlsEntry
+	nil,                                 // 8: microvm.shim.cri.PodSandboxConfig.AnnotationsEntry
+	nil,                                 // 9: microvm.shim.cri.LinuxPodSandboxConfig.SysctlsEntry
 }
 var file_cri_proto_depIdxs = []int32{
 	2,  // 0: microvm.shim.cri.PodSandboxConfig.metadata:type_name -> microvm.shim.cri.PodSandboxMetadata
-	3,  // 1: microvm.shim.cri.PodSandboxConfig.linux:type_name -> microvm.shim.cri.LinuxPodSandboxConfig
-	4,  // 2: microvm.shim.cri.LinuxPodSandboxConfig.security_context:type_name -> microvm.shim.cri.LinuxSandboxSecurityContext
-	8,  // 3: microvm.shim.cri.LinuxPodSandboxConfig.sysctls:type_name -> microvm.shim.cri.LinuxPodSandboxConfig.SysctlsEntry
-	7,  // 4: microvm.shim.cri.LinuxPodSandboxConfig.resources:type_name -> microvm.shim.cri.LinuxContainerResources
-	5,  // 5: microvm.shim.cri.LinuxSandboxSecurityContext.namespace_options:type_name -> microvm.shim.cri.NamespaceOption
-	0,  // 6: microvm.shim.cri.NamespaceOption.pid:type_name -> microvm.shim.cri.NamespaceMode
-	0,  // 7: microvm.shim.cri.NamespaceOption.ipc:type_name -> microvm.shim.cri.NamespaceMode
-	6,  // 8: microvm.shim.cri.NamespaceOption.userns_options:type_name -> microvm.shim.cri.UserNamespace
-	0,  // 9: microvm.shim.cri.UserNamespace.mode:type_name -> microvm.shim.cri.NamespaceMode
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	8,  // 1: microvm.shim.cri.PodSandboxConfig.annotations:type_name -> microvm.shim.cri.PodSandboxConfig.AnnotationsEntry
+	3,  // 2: microvm.shim.cri.PodSandboxConfig.linux:type_name -> microvm.shim.cri.LinuxPodSandboxConfig
+	4,  // 3: microvm.shim.cri.LinuxPodSandboxConfig.security_context:type_name -> microvm.shim.cri.LinuxSandboxSecurityContext
+	9,  // 4: microvm.shim.cri.LinuxPodSandboxConfig.sysctls:type_name -> microvm.shim.cri.LinuxPodSandboxConfig.SysctlsEntry
+	7,  // 5: microvm.shim.cri.LinuxPodSandboxConfig.resources:type_name -> microvm.shim.cri.LinuxContainerResources
+	5,  // 6: microvm.shim.cri.LinuxSandboxSecurityContext.namespace_options:type_name -> microvm.shim.cri.NamespaceOption
+	0,  // 7: microvm.shim.cri.NamespaceOption.pid:type_name -> microvm.shim.cri.NamespaceMode
+	0,  // 8: microvm.shim.cri.NamespaceOption.ipc:type_name -> microvm.shim.cri.NamespaceMode
+	6,  // 9: microvm.shim.cri.NamespaceOption.userns_options:type_name -> microvm.shim.cri.UserNamespace
+	0,  // 10: microvm.shim.cri.UserNamespace.mode:type_name -> microvm.shim.cri.NamespaceMode
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_cri_proto_init() }
@@ -574,7 +588,7 @@ func file_cri_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cri_proto_rawDesc), len(file_cri_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

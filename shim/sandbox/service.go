@@ -3,6 +3,7 @@ package sandbox
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"os"
 	"runtime"
 	"sync"
@@ -65,7 +66,7 @@ func (s *Service) started(id string) (*task.Sandbox, error) {
 
 // CreateSandbox implements [sandboxapi.TTRPCSandboxService]. It reads what is
 // wanted; the machine comes with the start.
-func (s *Service) CreateSandbox(_ context.Context, r *sandboxapi.CreateSandboxRequest) (*sandboxapi.CreateSandboxResponse, error) {
+func (s *Service) CreateSandbox(ctx context.Context, r *sandboxapi.CreateSandboxRequest) (*sandboxapi.CreateSandboxResponse, error) {
 	s.making.Lock()
 	defer s.making.Unlock()
 	if s.id != "" {
@@ -81,7 +82,11 @@ func (s *Service) CreateSandbox(_ context.Context, r *sandboxapi.CreateSandboxRe
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	wanted := request{id: r.GetSandboxID(), netns: r.GetNetnsPath(), config: config, annotations: r.GetAnnotations()}
+	annotations, err := countingAnnotations(ctx, r, config)
+	if err != nil {
+		return nil, status.Error(codes.Unknown, err.Error())
+	}
+	wanted := request{id: r.GetSandboxID(), netns: r.GetNetnsPath(), config: config, annotations: annotations}
 	if err := writeBundle(r.GetBundlePath(), wanted); err != nil {
 		return nil, status.Error(codes.Unknown, err.Error())
 	}
@@ -90,6 +95,22 @@ func (s *Service) CreateSandbox(_ context.Context, r *sandboxapi.CreateSandboxRe
 	defer s.mu.Unlock()
 	s.id, s.bundle = wanted.id, r.GetBundlePath()
 	return &sandboxapi.CreateSandboxResponse{}, nil
+}
+
+// countingAnnotations are the client's and those of the pod's own that the
+// administrator lets through.
+func countingAnnotations(ctx context.Context, r *sandboxapi.CreateSandboxRequest, pod *PodSandboxConfig) (map[string]string, error) {
+	options, err := loadOptions(r.GetBundlePath())
+	if err != nil {
+		return nil, err
+	}
+	c, err := task.Configure(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	all := c.OfPod(pod.GetAnnotations())
+	maps.Copy(all, r.GetAnnotations())
+	return all, nil
 }
 
 // StartSandbox implements [sandboxapi.TTRPCSandboxService]. It boots the machine.

@@ -124,7 +124,7 @@ func (s *Service) create(ctx context.Context, r *api.CreateTaskRequest) (t *task
 	pod := 0
 	if s.machine != nil {
 		pod = int(s.machine.pid())
-	} else if s.engine.Config, err = configure(ctx, r.GetOptions()); err != nil {
+	} else if s.engine.Config, err = Configure(ctx, r.GetOptions()); err != nil {
 		return nil, err
 	}
 	if t.blueprint, err = s.engine.Blueprint(t.id, r.GetBundle(), exportPrefix(t.id), root, pod); err != nil {

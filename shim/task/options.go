@@ -19,9 +19,9 @@ const optionsType = "runtimeoptions.v1.Options"
 // IsOptions tells whether options are for runtimes that containerd does not know.
 func IsOptions(options *anypb.Any) bool { return strings.HasSuffix(options.GetTypeUrl(), optionsType) }
 
-// configure reads the configuration that a runtime's options name (ConfigPath
+// Configure reads the configuration that a runtime's options name (ConfigPath
 // in containerd's configuration), or that of the host.
-func configure(ctx context.Context, options *anypb.Any) (config.Config, error) {
+func Configure(ctx context.Context, options *anypb.Any) (config.Config, error) {
 	var o runtimeoptions.Options
 	switch kind := options.GetTypeUrl(); {
 	case kind == "":

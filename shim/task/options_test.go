@@ -24,19 +24,19 @@ func TestConfigure(t *testing.T) {
 		return &anypb.Any{TypeUrl: kind, Value: value}
 	}
 	for _, kind := range []string{"runtimeoptions.v1.Options", "cri.runtimeoptions.v1.Options"} {
-		if c, err := configure(t.Context(), options(kind, file)); err != nil || c.Memory != 321 {
+		if c, err := Configure(t.Context(), options(kind, file)); err != nil || c.Memory != 321 {
 			t.Errorf("%s: %+v, %v", kind, c, err)
 		}
 	}
-	if _, err := configure(t.Context(), options("runtimeoptions.v1.Options", file+"x")); err == nil || !strings.Contains(err.Error(), file+"x") {
+	if _, err := Configure(t.Context(), options("runtimeoptions.v1.Options", file+"x")); err == nil || !strings.Contains(err.Error(), file+"x") {
 		t.Errorf("no such file: %v", err)
 	}
-	if _, err := configure(t.Context(), &anypb.Any{TypeUrl: "runtimeoptions.v1.Options", Value: []byte{0xff}}); err == nil {
+	if _, err := Configure(t.Context(), &anypb.Any{TypeUrl: "runtimeoptions.v1.Options", Value: []byte{0xff}}); err == nil {
 		t.Error("broken options")
 	}
 	// Options of runc, and none.
 	for _, o := range []*anypb.Any{options("containerd.runc.v1.Options", file), nil} {
-		if c, err := configure(t.Context(), o); err != nil || c.Memory == 321 {
+		if c, err := Configure(t.Context(), o); err != nil || c.Memory == 321 {
 			t.Errorf("%v: %+v, %v", o, c, err)
 		}
 	}

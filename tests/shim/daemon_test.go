@@ -92,7 +92,7 @@ func makeDaemon(bin, dir, text string) (*daemon, error) {
 		d.handlers = append(d.handlers, sandboxed)
 	}
 	if err := d.Write(map[string]string{
-		"config.toml": text, "cni/pods.conflist": networkList, "microvm.toml": fmt.Sprintf("machine = %q\nnetwork = \"user\"\n", machine),
+		"config.toml": text, "cni/pods.conflist": networkList, "microvm.toml": fmt.Sprintf("machine = %q\nnetwork = \"user\"\npod_annotations = [\"io.microvm.mem*\"]\n", machine),
 	}, "IMAGE", image); err != nil {
 		return nil, err
 	}

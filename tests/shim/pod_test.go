@@ -111,12 +111,19 @@ func (p pods) pod(linux object) pod {
 // podWith runs one with that Linux configuration.
 func (p pods) podWith(linux object) pod {
 	p.t.Helper()
+	return p.podOf(object{"linux": linux})
+}
+
+// podOf runs one with what o says of its configuration.
+func (p pods) podOf(o object) pod {
+	p.t.Helper()
 	name := newID(p.t)
-	config := p.file(object{
+	all := object{
 		"metadata": object{"name": strings.ToLower(name), "namespace": "default", "attempt": 1, "uid": name},
 		"hostname": "pod-host", "log_directory": p.dir,
-		"linux": linux,
-	})
+	}
+	maps.Copy(all, o)
+	config := p.file(all)
 	return pod{p, strings.TrimSpace(p.crictl("runp", "--runtime", p.handler, config).Output()), config}
 }
 
@@ -437,6 +444,25 @@ func TestPodAfterRestart(t *testing.T) {
 		}
 		if got := p.crictl("pods", "--quiet", "--state", "ready").Output(); strings.TrimSpace(got) != one.id {
 			t.Errorf("pods: %s", got)
+		}
+	})
+}
+
+// TestPodsOwnAnnotations count where the shim's configuration lets them through,
+// and only there.
+func TestPodsOwnAnnotations(t *testing.T) {
+	eachWithSandboxes(t, func(t *testing.T, p pods) {
+		pod := p.podOf(object{
+			"linux":       withNamespaces(nil, object{"network": ofNode}),
+			"annotations": object{"io.microvm.memory": "300", "io.microvm.cpus": "2"},
+		})
+		a := pod.container("exec sleep 1000", nil)
+		if got := p.in(a, "nproc"); got != "1" {
+			t.Errorf("%s CPUs by an annotation that is not let through", got)
+		}
+		kib, err := strconv.Atoi(p.in(a, "awk", "/MemTotal/ {print $2}", "/proc/meminfo"))
+		if err != nil || kib > 300<<10 {
+			t.Errorf("%d KiB, not below 300 MiB: %v", kib, err)
 		}
 	})
 }

@@ -106,7 +106,7 @@ func tune(c *control.Config) {
 }
 
 const (
-	devicePs  = 4
+	devicePs  = 6
 	gcPercent = 50
 )
 

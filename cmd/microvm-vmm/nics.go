@@ -6,7 +6,6 @@ import (
 	"os"
 
 	"github.com/sirupsen/logrus"
-	"golang.org/x/sys/unix"
 
 	"github.com/microvm/microvm/vmm/control"
 	"github.com/microvm/microvm/vmm/virtio"
@@ -73,11 +72,7 @@ func (s service) attachNIC(i int, froms []string, files []*os.File) error {
 		}
 		allowed = append(allowed, mac)
 	}
-	f, err := pollable(files[0])
-	if err != nil {
-		return fmt.Errorf("attach network device %d: %w", i, err)
-	}
-	return n.Attach(f, allowed...)
+	return n.Attach(files[0], allowed...)
 }
 
 func (s service) detachNIC(i int) error {
@@ -86,17 +81,4 @@ func (s service) detachNIC(i int) error {
 		return err
 	}
 	return n.Detach()
-}
-
-// pollable makes a copy of f that Go's poller takes.
-func pollable(f *os.File) (*os.File, error) {
-	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("copy descriptor: %w", err)
-	}
-	if err := unix.SetNonblock(fd, true); err != nil {
-		unix.Close(fd)
-		return nil, fmt.Errorf("set descriptor non-blocking: %w", err)
-	}
-	return os.NewFile(uintptr(fd), "network"), nil
 }

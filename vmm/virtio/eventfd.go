@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -12,8 +13,13 @@ import (
 // EventFD is a doorbell between two parties: an eventfd(2) whose reader parks
 // as a goroutine instead of holding a thread.
 type EventFD struct {
-	f  *os.File
 	fd int
+
+	// mu guards file, which is there from the first Wait or Stop on: Go's poller
+	// wakes a thread for each ring of a doorbell that it knows, also where nobody
+	// waits because the kernel or a thread of its own listens there.
+	mu   sync.Mutex
+	file *os.File
 }
 
 // NewEventFD makes a doorbell that is not rung.
@@ -22,7 +28,7 @@ func NewEventFD() (*EventFD, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create eventfd: %w", err)
 	}
-	return OpenEventFD(fd)
+	return &EventFD{fd: fd}, nil
 }
 
 // OpenEventFD takes over fd, an eventfd made elsewhere, and sets it
@@ -32,7 +38,17 @@ func OpenEventFD(fd int) (*EventFD, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("set eventfd non-blocking: %w", err)
 	}
-	return &EventFD{f: os.NewFile(uintptr(fd), "eventfd"), fd: fd}, nil
+	return &EventFD{fd: fd}, nil
+}
+
+// polled gives the doorbell to Go's poller.
+func (e *EventFD) polled() *os.File {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.file == nil {
+		e.file = os.NewFile(uintptr(e.fd), "eventfd")
+	}
+	return e.file
 }
 
 // FD is the descriptor, for ioctls; it stays owned by the EventFD.
@@ -50,16 +66,35 @@ func (e *EventFD) Ring() {
 // returns false. All rings before it returns count as one.
 func (e *EventFD) Wait() bool {
 	var n [8]byte
-	_, err := e.f.Read(n[:])
+	_, err := e.polled().Read(n[:])
 	return err == nil
 }
 
+// Clear forgets all rings. It never blocks: it is for who has polled FD.
+func (e *EventFD) Clear() {
+	var n [8]byte
+	_, _ = unix.Read(e.fd, n[:])
+}
+
 // Stop makes every present and later Wait return false, until Restart.
-func (e *EventFD) Stop() { _ = e.f.SetReadDeadline(time.Unix(1, 0)) }
+func (e *EventFD) Stop() { _ = e.polled().SetReadDeadline(time.Unix(1, 0)) }
 
 // Restart undoes Stop.
-func (e *EventFD) Restart() { _ = e.f.SetReadDeadline(time.Time{}) }
+func (e *EventFD) Restart() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.file != nil {
+		_ = e.file.SetReadDeadline(time.Time{})
+	}
+}
 
-// Close stops the doorbell and closes its descriptor. Ring and FD must not be
-// used afterwards.
-func (e *EventFD) Close() error { return e.f.Close() }
+// Close stops the doorbell and closes its descriptor. Only a Wait that has begun
+// may go on.
+func (e *EventFD) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.file != nil {
+		return e.file.Close()
+	}
+	return unix.Close(e.fd)
+}

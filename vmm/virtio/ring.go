@@ -26,6 +26,21 @@ func (q *Queue) Notify() {
 // buffers, until Kick is stopped (it then returns nil) or drain fails (it
 // returns that error). drain must Pop until the ring is empty.
 func (q *Queue) Run(drain func() error) error {
+	err := q.RunWith(drain, func() error {
+		if !q.Kick.Wait() {
+			return errStopped
+		}
+		return nil
+	})
+	if err == errStopped {
+		return nil
+	}
+	return err
+}
+
+// RunWith is Run for who waits for Kick in a way of its own. It returns the first
+// error of either function.
+func (q *Queue) RunWith(drain, wait func() error) error {
 	for {
 		q.DisableKick()
 		if err := drain(); err != nil {
@@ -34,8 +49,8 @@ func (q *Queue) Run(drain func() error) error {
 		if q.EnableKick() {
 			continue
 		}
-		if !q.Kick.Wait() {
-			return nil
+		if err := wait(); err != nil {
+			return err
 		}
 	}
 }

@@ -104,7 +104,9 @@ func openTap() (*os.File, error) {
 func TestTapRefusesBadOffsets(t *testing.T) {
 	const needsChecksum, tcp4 = 1, 1
 	g := newGuest(t, true)
-	if err := g.dev.Attach(newTap(t)); err != nil {
+	tap := newTap(t)
+	defer tap.Close()
+	if err := g.dev.Attach(tap); err != nil {
 		t.Fatal(err)
 	}
 	g.activate()

@@ -13,8 +13,11 @@ package net
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"sync"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/microvm/microvm/vmm/virtio"
 )
@@ -72,7 +75,7 @@ type Device struct {
 
 	// mu guards all below.
 	mu     sync.Mutex
-	file   *os.File
+	fd     int // of the file, -1 without one
 	froms  []Address
 	active *virtio.Activation // nil when not active
 	pump   *pump              // runs while there are both
@@ -85,7 +88,7 @@ func New(c Config) *Device {
 	if c.Warn == nil {
 		c.Warn = func(error) {}
 	}
-	return &Device{config: c}
+	return &Device{config: c, fd: -1}
 }
 
 // ID implements virtio.Device.
@@ -131,15 +134,38 @@ func (d *Device) Reset() {
 	d.active = nil
 }
 
-// Attach gives the device the file that its frames come from and go to, in
-// place of any earlier one. The device takes it over, also when it fails. With
-// froms, frames from other addresses are dropped.
+// Attach gives the device a copy of the file that its frames come from and go to,
+// in place of any earlier one; it becomes non-blocking. With froms, frames from
+// other addresses are dropped.
 func (d *Device) Attach(f *os.File, froms ...Address) error {
+	fd, err := duplicate(f)
+	if err != nil {
+		return err
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	err := d.detach()
-	d.file, d.froms = f, froms
+	err = d.detach()
+	d.fd, d.froms = fd, froms
 	return errors.Join(err, d.start())
+}
+
+// duplicate makes a descriptor of f that Go's poller knows nothing of.
+func duplicate(f *os.File) (fd int, err error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return -1, fmt.Errorf("open network file: %w", err)
+	}
+	cerr := raw.Control(func(old uintptr) {
+		if fd, err = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0); err != nil {
+			err = fmt.Errorf("copy network file: %w", err)
+			return
+		}
+		if err = unix.SetNonblock(fd, true); err != nil {
+			unix.Close(fd)
+			err = fmt.Errorf("set network file non-blocking: %w", err)
+		}
+	})
+	return fd, errors.Join(cerr, err)
 }
 
 // Detach takes the file away and closes it. Without one it does nothing.
@@ -151,21 +177,21 @@ func (d *Device) Detach() error {
 
 func (d *Device) detach() error {
 	d.stop()
-	f := d.file
-	d.file = nil
-	if f == nil {
+	fd := d.fd
+	d.fd = -1
+	if fd < 0 {
 		return nil
 	}
-	return f.Close()
+	return unix.Close(fd)
 }
 
 // start moves frames if there are both a driver with its queues and a file.
 func (d *Device) start() error {
-	if d.active == nil || d.file == nil || d.active.Queue(queueRx) == nil || d.active.Queue(queueTx) == nil {
+	if d.active == nil || d.fd < 0 || d.active.Queue(queueRx) == nil || d.active.Queue(queueTx) == nil {
 		return nil
 	}
 	if d.config.Tap {
-		if err := setUpTap(d.file, d.active.Features); err != nil {
+		if err := setUpTap(d.fd, d.active.Features); err != nil {
 			return err
 		}
 	}

@@ -57,10 +57,12 @@ func (g *guest) activateWith(rx *virtio.Queue) {
 	}
 }
 
-func (g *guest) attachFD(fd int) {
+// attachFD gives the device a file, and fd up.
+func (g *guest) attachFD(fd int, froms ...Address) {
 	g.t.Helper()
-	unix.SetNonblock(fd, true)
-	if err := g.dev.Attach(os.NewFile(uintptr(fd), "guest")); err != nil {
+	f := os.NewFile(uintptr(fd), "guest")
+	defer f.Close()
+	if err := g.dev.Attach(f, froms...); err != nil {
 		g.t.Fatal(err)
 	}
 }
@@ -72,11 +74,9 @@ func (g *guest) attach() *os.File {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	theirs, ours := os.NewFile(uintptr(fds[0]), "guest"), os.NewFile(uintptr(fds[1]), "host")
+	ours := os.NewFile(uintptr(fds[1]), "host")
 	g.t.Cleanup(func() { ours.Close() })
-	if err := g.dev.Attach(theirs); err != nil {
-		g.t.Fatal(err)
-	}
+	g.attachFD(fds[0])
 	return ours
 }
 
@@ -212,9 +212,7 @@ func TestOtherEndIsGone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := g.dev.Attach(os.NewFile(uintptr(fds[0]), "guest")); err != nil {
-		t.Fatal(err)
-	}
+	g.attachFD(fds[0])
 	unix.Close(fds[1])
 	select {
 	case err := <-g.warned:
@@ -356,12 +354,10 @@ func TestForeignFramesAreDropped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	theirs, ours := os.NewFile(uintptr(fds[0]), "guest"), os.NewFile(uintptr(fds[1]), "host")
+	ours := os.NewFile(uintptr(fds[1]), "host")
 	defer ours.Close()
 	own, alias := Address{2, 0, 0, 0, 0, 1}, Address{2, 0, 0, 0, 0, 2}
-	if err := g.dev.Attach(theirs, own, alias); err != nil {
-		t.Fatal(err)
-	}
+	g.attachFD(fds[0], own, alias)
 	g.activate()
 	header := make([]byte, headerSize)
 	for _, from := range []Address{own, {2, 0, 0, 0, 0, 3}, alias, {}} {

@@ -3,11 +3,8 @@ package net
 import (
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
-	"time"
 
 	"github.com/microvm/microvm/vmm/virtio"
 )
@@ -16,47 +13,43 @@ import (
 var errStopped = errors.New("pump was stopped")
 
 // pump moves frames both ways between a file and the rings, each way on a
-// goroutine of its own.
+// thread of its own, which blocks in the kernel: it is woken by what it waits for
+// and by nothing else.
 type pump struct {
-	file *os.File
-	raw  syscall.RawConn
+	fd int
 	// skip is the part of the header that the file does not carry: all of it
 	// or nothing.
 	skip    int
 	rx      receiver
 	tx      sender
-	froms   []Address   // the guest may send from, if there are any
-	fail    func(error) // the rings are broken
-	warn    func(error) // the file is
+	froms   []Address       // the guest may send from, if there are any
+	fail    func(error)     // the rings are broken
+	warn    func(error)     // the file is
+	quit    *virtio.EventFD // rung when it is stopped
 	stopped atomic.Bool
-	quit    chan struct{} // closed when it is stopped
 	running sync.WaitGroup
 }
 
 func newPump(d *Device) (*pump, error) {
-	raw, err := d.file.SyscallConn()
+	quit, err := virtio.NewEventFD()
 	if err != nil {
-		return nil, fmt.Errorf("open network file: %w", err)
+		return nil, err
 	}
-	p := &pump{file: d.file, raw: raw, fail: d.active.Fail, warn: d.config.Warn, froms: d.froms, quit: make(chan struct{})}
+	p := &pump{fd: d.fd, fail: d.active.Fail, warn: d.config.Warn, froms: d.froms, quit: quit}
 	if !d.config.Tap {
 		p.skip = headerSize
 	}
 	p.rx = receiver{
-		pump: p, queue: d.active.Queue(queueRx), counts: &d.counts.rx, pace: pacer{rate: d.config.Receive},
+		pump: p, waiter: waiter{stop: quit}, queue: d.active.Queue(queueRx), counts: &d.counts.rx, pace: pacer{rate: d.config.Receive},
 		mergeable: d.active.Features&featureMrgRxbuf != 0,
 	}
 	p.tx = sender{
-		pump: p, queue: d.active.Queue(queueTx), counts: &d.counts.tx, pace: pacer{rate: d.config.Send}, foreign: &d.counts.foreign,
+		pump: p, waiter: waiter{stop: quit}, queue: d.active.Queue(queueTx), counts: &d.counts.tx, pace: pacer{rate: d.config.Send}, foreign: &d.counts.foreign,
 	}
-	p.rx.read, p.tx.try = p.rx.readSome, p.tx.writeSome
 	return p, nil
 }
 
 func (p *pump) start() {
-	for _, q := range []*virtio.Queue{p.rx.queue, p.tx.queue} {
-		q.Kick.Restart()
-	}
 	p.running.Go(func() { p.end("receive", p.rx.run()) })
 	p.running.Go(func() { p.end("send", p.tx.run()) })
 }
@@ -70,7 +63,7 @@ func (e fileError) Unwrap() error { return e.error }
 func (p *pump) end(what string, err error) {
 	var file fileError
 	switch {
-	case err == nil || errors.Is(err, errStopped) || errors.Is(err, os.ErrDeadlineExceeded) && p.stopped.Load():
+	case err == nil || errors.Is(err, errStopped):
 	case errors.As(err, &file):
 		p.warn(fmt.Errorf("network stands still: %s frames: %w", what, err))
 	default:
@@ -79,29 +72,21 @@ func (p *pump) end(what string, err error) {
 }
 
 // pause waits until the next frame may be moved, after the driver was told of
-// those before. It returns false when the pump is stopped first.
-func (p *pump) pause(pace *pacer, q *virtio.Queue) bool {
+// those before.
+func pause(w *waiter, pace *pacer, q *virtio.Queue) error {
 	d := pace.wait()
 	if d <= 0 {
-		return true
+		return nil
 	}
 	q.Notify()
-	select {
-	case <-time.After(d):
-		return true
-	case <-p.quit:
-		return false
-	}
+	return w.sleep(d)
 }
 
 // stop returns when neither rings nor file are used any more.
 func (p *pump) stop() {
 	p.stopped.Store(true)
-	close(p.quit)
-	p.rx.queue.Kick.Stop()
-	p.tx.queue.Kick.Stop()
-	_ = p.file.SetDeadline(time.Unix(1, 0))
+	p.quit.Ring()
 	p.running.Wait()
 	p.rx.release()
-	_ = p.file.SetDeadline(time.Time{})
+	_ = p.quit.Close()
 }

@@ -17,6 +17,7 @@ const batch = 64
 // receiver moves frames from the file to the guest.
 type receiver struct {
 	pump      *pump
+	waiter    waiter
 	queue     *virtio.Queue
 	counts    *direction
 	pace      pacer
@@ -29,20 +30,18 @@ type receiver struct {
 	room  int
 	iov   guestmem.Vector
 	used  []queue.Used
-
-	// read is readSome; frames and err are what it has done.
-	read   func(fd uintptr) bool
-	frames int
-	err    error
 }
 
 func (r *receiver) run() error {
 	for {
+		if r.pump.stopped.Load() {
+			return errStopped
+		}
 		if err := r.fill(); err != nil {
 			return err
 		}
-		if !r.pump.pause(&r.pace, r.queue) {
-			return errStopped
+		if err := pause(&r.waiter, &r.pace, r.queue); err != nil {
+			return err
 		}
 		if err := r.readFrames(); err != nil {
 			return err
@@ -65,8 +64,8 @@ func (r *receiver) fill() error {
 		if ok || r.queue.EnableKick() {
 			continue
 		}
-		if !r.queue.Kick.Wait() {
-			return errStopped
+		if err := r.waiter.kicked(r.queue); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -98,45 +97,33 @@ func (r *receiver) take() (bool, error) {
 	return true, nil
 }
 
-// readFrames reads until more buffers are needed. It parks while there is
-// nothing to read.
+// readFrames hands over frames until more buffers are needed, or none must be
+// for a while. It waits while there is nothing to read.
 func (r *receiver) readFrames() error {
-	r.frames, r.err = 0, nil
-	err := r.pump.raw.Read(r.read)
-	r.queue.Notify()
-	if r.err != nil {
-		err = r.err
-	}
-	if err != nil {
-		return fileError{err}
-	}
-	return nil
-}
-
-// readSome reads from the file until it has no more, and returns false then, or
-// until enough frames are read, or none must be.
-func (r *receiver) readSome(fd uintptr) bool {
-	for r.enough() && r.frames < batch && r.pace.wait() <= 0 {
-		n, err := r.target().Readv(int(fd))
-		if err == unix.EINTR {
-			continue
-		}
+	defer r.queue.Notify()
+	for frames := 0; r.enough() && frames < batch && r.pace.wait() <= 0; frames++ {
+		n, err := r.readv()
 		if err == unix.EAGAIN {
 			r.queue.Notify()
-			r.frames = 0
-			return false
+			return r.waiter.await(r.pump.fd, unix.POLLIN)
 		}
 		if err == nil && n == 0 {
 			err = io.EOF // no frame is empty: the other end is gone
 		}
 		if err != nil {
-			r.err = err
-			return true
+			return fileError{err}
 		}
 		r.deliver(n)
-		r.frames++
 	}
-	return true
+	return nil
+}
+
+func (r *receiver) readv() (n int, err error) {
+	for {
+		if n, err = r.target().Readv(r.pump.fd); err != unix.EINTR {
+			return n, err
+		}
+	}
 }
 
 // target is where a frame is read to.

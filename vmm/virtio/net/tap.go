@@ -1,9 +1,7 @@
 package net
 
 import (
-	"errors"
 	"fmt"
-	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,21 +16,14 @@ const (
 
 // setUpTap has the tap make headers of version 1 and hand over only what the
 // driver said it can take.
-func setUpTap(f *os.File, features uint64) error {
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return fmt.Errorf("set up tap: %w", err)
+func setUpTap(fd int, features uint64) error {
+	if err := unix.IoctlSetPointerInt(fd, unix.TUNSETVNETHDRSZ, headerSize); err != nil {
+		return fmt.Errorf("set up tap: set size of its header: %w", err)
 	}
-	cerr := raw.Control(func(fd uintptr) {
-		if err = unix.IoctlSetPointerInt(int(fd), unix.TUNSETVNETHDRSZ, headerSize); err != nil {
-			err = fmt.Errorf("set up tap: set size of its header: %w", err)
-			return
-		}
-		if err = unix.IoctlSetInt(int(fd), unix.TUNSETOFFLOAD, tapOffloads(features)); err != nil {
-			err = fmt.Errorf("set up tap: set offloads: %w", err)
-		}
-	})
-	return errors.Join(cerr, err)
+	if err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, tapOffloads(features)); err != nil {
+		return fmt.Errorf("set up tap: set offloads: %w", err)
+	}
+	return nil
 }
 
 func tapOffloads(features uint64) (offload int) {

@@ -1,6 +1,7 @@
 package net
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 // sender moves frames from the guest to the file.
 type sender struct {
 	pump   *pump
+	waiter waiter
 	queue  *virtio.Queue
 	counts *direction
 	pace   pacer
@@ -25,19 +27,20 @@ type sender struct {
 	// has been looked at of a frame that is not.
 	foreign *atomic.Uint64
 	head    [headerSize + ethernetHeader]byte
-
-	// try is writeSome, and err what came of it.
-	try func(fd uintptr) bool
-	err error
 }
 
-func (s *sender) run() error { return s.queue.Run(s.drain) }
+func (s *sender) run() error {
+	return s.queue.RunWith(s.drain, func() error { return s.waiter.kicked(s.queue) })
+}
 
 func (s *sender) drain() error {
 	defer s.queue.Notify()
 	for {
-		if s.pump.stopped.Load() || !s.pump.pause(&s.pace, s.queue) {
+		if s.pump.stopped.Load() {
 			return errStopped
+		}
+		if err := pause(&s.waiter, &s.pace, s.queue); err != nil {
+			return err
 		}
 		ok, err := s.queue.Pop(&s.chain)
 		if !ok || err != nil {
@@ -80,6 +83,8 @@ func (s *sender) send() error {
 		s.pace.took(length)
 	case refused(err):
 		s.counts.dropped.Add(1)
+	case errors.Is(err, errStopped):
+		return err
 	default:
 		return fileError{err}
 	}
@@ -106,20 +111,19 @@ func (s *sender) gather() bool {
 	return true
 }
 
-// write parks while the file takes nothing.
+// write waits while the file takes nothing.
 func (s *sender) write() error {
-	err := s.pump.raw.Write(s.try)
-	if err != nil {
-		return err
-	}
-	return s.err
-}
-
-// writeSome returns false when the file takes nothing now.
-func (s *sender) writeSome(fd uintptr) bool {
 	for {
-		if _, s.err = s.iov.Writev(int(fd)); s.err != unix.EINTR {
-			return s.err != unix.EAGAIN
+		_, err := s.iov.Writev(s.pump.fd)
+		switch err {
+		case unix.EINTR:
+		case unix.EAGAIN:
+			s.queue.Notify()
+			if err := s.waiter.await(s.pump.fd, unix.POLLOUT); err != nil {
+				return err
+			}
+		default:
+			return err
 		}
 	}
 }

@@ -108,7 +108,7 @@ func (vm *VM) start(d *donation, logs *os.File) error {
 	if err := unix.CloseRange(firstFD, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return fmt.Errorf("mark descriptors close-on-exec: %w", err)
 	}
-	if err := vm.cmd.Start(); err != nil {
+	if err := withSlack(vm.cmd.Start); err != nil {
 		return startError(err)
 	}
 	return nil

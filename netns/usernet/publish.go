@@ -10,6 +10,8 @@ import (
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
+	"gvisor.dev/gvisor/pkg/waiter"
 
 	"github.com/microvm/microvm/agent/api"
 )
@@ -61,17 +63,32 @@ func (g *Gateway) dialGuest(port uint16) (*gonet.TCPConn, error) {
 
 // visitors are who sends datagrams to a published port, by their addresses.
 type visitors struct {
+	gateway *Gateway
 	outside net.PacketConn
-	to      tcpip.FullAddress
+	port    uint16 // the guest's
 
 	mu    sync.Mutex
-	flows map[string]*gonet.UDPConn // to the guest
+	flows map[string]*flow
 }
 
-// PublishDatagrams carries datagrams that come to c to a port of the guest over
-// IPv4, and back what answers them. It returns when c is closed.
+// flow carries one visitor's datagrams to the guest and back: over IPv4, unless the
+// guest refuses the first ones there, and over IPv6 then.
+type flow struct {
+	visitors *visitors
+	from     net.Addr
+
+	// mu guards all below.
+	mu       sync.Mutex
+	guest    int // of guests
+	conn     *gonet.UDPConn
+	answered bool
+	last     []byte // until it is, to be sent again over IPv6
+}
+
+// PublishDatagrams carries datagrams that come to c to a port of the guest, and
+// back what answers them. It returns when c is closed.
 func (g *Gateway) PublishDatagrams(c net.PacketConn, port uint16) {
-	v := &visitors{outside: c, to: tcpip.FullAddress{NIC: nic, Addr: address(guests[0]), Port: port}, flows: map[string]*gonet.UDPConn{}}
+	v := &visitors{gateway: g, outside: c, port: port, flows: map[string]*flow{}}
 	p := make([]byte, maxDatagram)
 	for {
 		n, from, err := c.ReadFrom(p)
@@ -82,15 +99,14 @@ func (g *Gateway) PublishDatagrams(c net.PacketConn, port uint16) {
 			time.Sleep(patience)
 			continue
 		}
-		if flow := v.flow(g, from); flow != nil {
-			_ = flow.SetReadDeadline(time.Now().Add(idle))
-			_, _ = flow.Write(p[:n])
+		if f := v.flow(from); f != nil {
+			f.send(p[:n])
 		}
 	}
 }
 
 // flow is nil if there are too many.
-func (v *visitors) flow(g *Gateway, from net.Addr) *gonet.UDPConn {
+func (v *visitors) flow(from net.Addr) *flow {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if f := v.flows[from.String()]; f != nil {
@@ -99,28 +115,108 @@ func (v *visitors) flow(g *Gateway, from net.Addr) *gonet.UDPConn {
 	if len(v.flows) >= maxFlows {
 		return nil
 	}
-	f, err := gonet.DialUDP(g.stack, nil, &v.to, protocol(guests[0]))
-	if err != nil {
+	f := &flow{visitors: v, from: from}
+	if err := f.dial(); err != nil {
 		return nil
 	}
 	v.flows[from.String()] = f
-	go v.answer(f, from)
+	go f.answer()
 	return f
 }
 
-// answer carries what the guest says, until it is silent for a while or refuses.
-func (v *visitors) answer(f *gonet.UDPConn, to net.Addr) {
-	defer f.Close()
-	p := make([]byte, maxDatagram)
-	for {
-		n, err := f.Read(p)
-		if err != nil {
-			v.mu.Lock()
-			defer v.mu.Unlock()
-			delete(v.flows, to.String())
-			return
-		}
-		_ = f.SetReadDeadline(time.Now().Add(idle))
-		_, _ = v.outside.WriteTo(p[:n], to)
+func (v *visitors) forget(f *flow) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.flows, f.from.String())
+}
+
+// dial makes the flow's connection to the guest's address that it is at. A refusal
+// ends a Read, which for gonet's own connections it does not.
+func (f *flow) dial() error {
+	a, s := guests[f.guest], f.visitors.gateway.stack
+	events := new(waiter.Queue)
+	ep, terr := s.NewEndpoint(udp.ProtocolNumber, protocol(a), events)
+	if terr != nil {
+		return errors.New(terr.String())
 	}
+	if terr := ep.Connect(tcpip.FullAddress{NIC: nic, Addr: address(a), Port: f.visitors.port}); terr != nil {
+		ep.Close()
+		return errors.New(terr.String())
+	}
+	// Who notifies holds the queue's lock.
+	refused := waiter.NewFunctionEntry(waiter.EventErr, func(waiter.EventMask) { go events.Notify(waiter.ReadableEvents) })
+	events.EventRegister(&refused)
+	f.conn = gonet.NewUDPConn(events, ep)
+	return f.conn.SetReadDeadline(time.Now().Add(idle))
+}
+
+func (f *flow) send(p []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.answered {
+		f.last = append(f.last[:0], p...)
+	}
+	_ = f.conn.SetReadDeadline(time.Now().Add(idle))
+	if _, err := f.conn.Write(p); err != nil {
+		_ = f.next()
+	}
+}
+
+// next goes over to the guest's next address. It returns false when there is none,
+// or when the guest has answered at this one. The caller holds mu.
+func (f *flow) next() bool {
+	if f.answered || f.guest+1 == len(guests) {
+		return false
+	}
+	f.guest++
+	f.conn.Close()
+	if err := f.dial(); err != nil {
+		return false
+	}
+	_, _ = f.conn.Write(f.last)
+	return true
+}
+
+// answer carries what the guest says, until it is silent for a while or refuses.
+func (f *flow) answer() {
+	defer f.visitors.forget(f)
+	p := make([]byte, maxDatagram)
+	for c := f.current(); c != nil; {
+		n, err := c.Read(p)
+		if err != nil {
+			c = f.after(c, err)
+			continue
+		}
+		f.heard()
+		_ = c.SetReadDeadline(time.Now().Add(idle))
+		_, _ = f.visitors.outside.WriteTo(p[:n], f.from)
+	}
+}
+
+func (f *flow) current() *gonet.UDPConn {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.conn
+}
+
+func (f *flow) heard() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answered, f.last = true, nil
+}
+
+// after is the connection that the flow goes on with when reading from c has failed;
+// nil if it ends, closed.
+func (f *flow) after(c *gonet.UDPConn, err error) *gonet.UDPConn {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if c != f.conn { // send has gone over
+		return f.conn
+	}
+	var silence net.Error
+	if errors.As(err, &silence) && silence.Timeout() || !f.next() {
+		f.conn.Close()
+		return nil
+	}
+	return f.conn
 }

@@ -64,7 +64,7 @@ func (b *bench) measureSharer(serve func(bin, socket, dir string) (*exec.Cmd, er
 		return useFiles(shared)
 	}
 	var out bytes.Buffer
-	cpu, err := b.bootWithShare(dir, shared, serve, &out)
+	cpu, took, err := b.bootWithShare(dir, shared, serve, &out)
 	if err != nil {
 		return nil, err
 	}
@@ -74,6 +74,7 @@ func (b *bench) measureSharer(serve func(bin, socket, dir string) (*exec.Cmd, er
 		return nil, fmt.Errorf("read figures: %w: %q", err, out.Bytes())
 	}
 	figures[serverRow] = cpu.Seconds()
+	figures[serverMemoryRow], figures[serverDescriptorsRow] = float64(took.kib)/1024, float64(took.descriptors)
 	return figures, nil
 }
 
@@ -82,26 +83,28 @@ const serverRow = "CPU of the server, s"
 
 // bootWithShare boots a QEMU whose init is this program, which measures what
 // the server shares, and takes what it prints. It
-// returns the processor time of the server.
-func (b *bench) bootWithShare(dir, shared string, serve func(bin, socket, dir string) (*exec.Cmd, error), out *bytes.Buffer) (time.Duration, error) {
+// returns the processor time of the server and what else it took.
+func (b *bench) bootWithShare(dir, shared string, serve func(bin, socket, dir string) (*exec.Cmd, error), out *bytes.Buffer) (cpu time.Duration, took appetite, err error) {
 	socket := filepath.Join(dir, "fs.sock")
 	server, err := serve(b.bin, socket, shared)
 	if err != nil {
-		return 0, err
+		return 0, took, err
 	}
 	var log bytes.Buffer
 	server.Stderr = &log
 	if err := server.Start(); err != nil {
-		return 0, err
+		return 0, took, err
 	}
+	stop := watchAppetite(server.Process.Pid)
 	err = b.bootFilesGuest(dir, socket, out)
+	took = stop()
 	// It ends with QEMU's connection.
 	timer := time.AfterFunc(10*time.Second, func() { _ = server.Process.Kill() })
 	defer timer.Stop()
 	if werr := server.Wait(); werr != nil {
 		err = errors.Join(err, fmt.Errorf("server: %w: %s", werr, log.Bytes()))
 	}
-	return server.ProcessState.UserTime() + server.ProcessState.SystemTime(), err
+	return server.ProcessState.UserTime() + server.ProcessState.SystemTime(), took, err
 }
 
 func (b *bench) bootFilesGuest(dir, socket string, out *bytes.Buffer) error {
@@ -202,7 +205,7 @@ func fileRows() (rows []string) {
 			}
 		}
 	}
-	return append(append(rows, metadataRows...), serverRow)
+	return append(append(rows, metadataRows...), serverRow, serverMemoryRow, serverDescriptorsRow)
 }
 
 func (r *report) printFiles(w *tabwriter.Writer) {

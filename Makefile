@@ -17,6 +17,7 @@ AGENT_PACKAGES    := gcc libc6-dev libseccomp-dev pkg-config
 SOFTWARE_PACKAGES := qemu-system-x86 qemu-system-common
 DEMO_PACKAGES     := debootstrap
 TEST_PACKAGES     := systemd e2fsprogs erofs-utils dmsetup busybox-static iproute2 debootstrap podman catatonit docker.io containerd runc containernetworking-plugins
+KUBERNETES_PACKAGES := etcd-server iptables containernetworking-plugins runc busybox-static
 # Debian 13 has docker's command in a package of its own.
 TEST_PACKAGES     += $(shell . /etc/os-release && test "$${VERSION_ID:-0}" -ge 13 && echo docker-cli)
 
@@ -31,7 +32,7 @@ endef
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ## build
 
@@ -99,6 +100,20 @@ conformance: build ## run runtime-tools' validation programs (PEER=runc: with ru
 critest: build lab-binaries ## run Kubernetes' validation of container runtimes, with runc too (half an hour)
 	@containerd=$$(GO=$(GO) tests/shim/build-containerd); critest=$$(GO=$(GO) tests/cri/build-critest); \
 	MICROVM_CONTAINERD=$${MICROVM_CONTAINERD:-$$containerd} MICROVM_CRITEST=$$critest $(GO) run ./tests/suite cri-peer cri
+
+.PHONY: kubernetes
+kubernetes: build ## start a Kubernetes node with pods in machines and say its KUBECONFIG (the first time, build Kubernetes)
+	$(call need,$(KUBERNETES_PACKAGES))
+	@export GO=$(GO); kubernetes=$$(tests/kubernetes/programs/build-kubernetes); containerd=$$(tests/shim/build-containerd); runc=$$(tests/cri/build-critest); \
+	$(GO) run ./tests/kubernetes/cmd/node --kubernetes $$kubernetes --containerd $$containerd --runc $$runc --bin $(CURDIR)/$(BIN) up
+
+.PHONY: kubernetes-down
+kubernetes-down: ## end it, and leave nothing
+	@$(GO) run ./tests/kubernetes/cmd/node down
+
+.PHONY: kubernetes-test
+kubernetes-test: ## try on it what Kubernetes promises, with runc too (TESTS=regular expression)
+	@CGO_ENABLED=0 $(GO) test -count=1 -timeout=3h -v $(if $(TESTS),-run '$(TESTS)') ./tests/kubernetes
 
 .PHONY: bench
 bench: build lab-binaries ## measure against QEMU, side by side, on real KVM

@@ -50,6 +50,7 @@ type Namespace struct {
 
 	mu   sync.Mutex
 	taps map[int]*connection // by index of the interface
+	told string              // Fingerprint of what the guest has got
 }
 
 // connection is an interface that is a device of the guest.
@@ -116,8 +117,9 @@ func (n *Namespace) Sync(ctx context.Context, g Guest) (*netns.Contents, error) 
 	if err := errors.Join(all...); err != nil {
 		return contents, err
 	}
+	n.told = fingerprint(contents)
 	if n.Synced != nil {
-		n.Synced(fingerprint(contents))
+		n.Synced(n.told)
 	}
 	return contents, nil
 }
@@ -230,20 +232,31 @@ func (n *Namespace) Follow(ctx context.Context, g Guest) error {
 	if err != nil {
 		return err
 	}
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case _, ok := <-changes:
-			if !ok {
-				return errors.New("the kernel ended the watch over the network namespace")
+	// What has changed since the last Sync and before the watch is not told of.
+	for overdue := n.changed(); ; overdue = false {
+		if !overdue {
+			select {
+			case <-ctx.Done():
+				return nil
+			case _, ok := <-changes:
+				if !ok {
+					return errors.New("the kernel ended the watch over the network namespace")
+				}
 			}
+			time.Sleep(settle)
 		}
-		time.Sleep(settle)
 		if _, err := n.Sync(ctx, g); err != nil && ctx.Err() == nil {
 			n.Log.WithError(err).Warn("the guest's network differs from its namespace")
 		}
 	}
+}
+
+// changed tells whether the namespace is not what the guest has got.
+func (n *Namespace) changed() bool {
+	now, err := Fingerprint(n.In)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return err != nil || now != n.told
 }
 
 // Close ends all connections and closes the namespace, whose interfaces are its

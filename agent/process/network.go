@@ -19,7 +19,7 @@ type Network interface {
 
 // joinNetwork has a container join the network, and says whether it is to
 // follow the container instead: whoever has a user namespace needs a network
-// namespace that belongs to it.
+// namespace that belongs to it. One by path has the network already.
 func (e *Engine) joinNetwork(spec *specs.Spec) (adopt bool) {
 	if e.Network == nil || e.Network.Path() == "" || spec.Linux == nil {
 		return false
@@ -28,6 +28,9 @@ func (e *Engine) joinNetwork(spec *specs.Spec) (adopt bool) {
 		return slices.IndexFunc(spec.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == kind })
 	}
 	i := has(specs.NetworkNamespace)
+	if i >= 0 && spec.Linux.Namespaces[i].Path != "" {
+		return false
+	}
 	if i >= 0 && has(specs.UserNamespace) >= 0 {
 		return true
 	}

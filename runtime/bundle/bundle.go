@@ -35,11 +35,10 @@ type Bundle struct {
 
 // Load reads and validates the bundle in dir. Its errors name the file, the
 // field and what is wrong with it.
-func Load(dir string) (*Bundle, error) { return LoadInPod(dir, 0) }
+func Load(dir string) (*Bundle, error) { return LoadInPod(dir, Pod{}) }
 
-// LoadInPod is Load for a container in the machine of a pod, for which the
-// host's process pid stands: its namespaces can be joined.
-func LoadInPod(dir string, pid int) (*Bundle, error) {
+// LoadInPod is Load for a container in the machine of a pod.
+func LoadInPod(dir string, pod Pod) (*Bundle, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("find bundle: %w", err)
@@ -52,7 +51,8 @@ func LoadInPod(dir string, pid int) (*Bundle, error) {
 		}
 		return nil, err
 	}
-	b := &Bundle{Dir: dir, Spec: spec, joined: join(spec, pid)}
+	makeOwnUser(spec)
+	b := &Bundle{Dir: dir, Spec: spec, joined: join(spec, pod.PID)}
 	err = Validate(spec)
 	if err == nil {
 		err = b.refusedInPod()
@@ -67,6 +67,7 @@ func LoadInPod(dir string, pid int) (*Bundle, error) {
 	for i := range spec.Mounts {
 		spec.Mounts[i].Destination = filepath.Join("/", spec.Mounts[i].Destination)
 	}
+	spec.Mounts = append(spec.Mounts, pod.files(spec)...)
 	return b, b.checkRoot(file)
 }
 

@@ -3,6 +3,8 @@ package bundle
 import (
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -115,8 +117,40 @@ func SandboxAnnotations(id string, size *PodSize) map[string]string {
 	return all
 }
 
+// Pod is what a container's pod has for it; zero is none.
+type Pod struct {
+	// PID is the host's process that stands for the machine: its namespaces can
+	// be joined.
+	PID int
+	// Dir may have PodFiles.
+	Dir string
+}
+
+// PodFiles are the names of files in a sandbox's bundle by the place where the
+// pod's containers have them, unless something else is mounted there.
+var PodFiles = map[string]string{"/etc/hostname": "hostname", "/etc/hosts": "hosts", "/etc/resolv.conf": "resolv.conf"}
+
+// files are mounts of those files that are there.
+func (p Pod) files(spec *specs.Spec) (mounts []specs.Mount) {
+	if p.Dir == "" {
+		return nil
+	}
+	options := []string{"rbind", "rprivate"}
+	if spec.Root != nil && spec.Root.Readonly {
+		options = append(options, "ro")
+	}
+	for _, at := range slices.Sorted(maps.Keys(PodFiles)) {
+		source := filepath.Join(p.Dir, PodFiles[at])
+		taken := slices.ContainsFunc(spec.Mounts, func(m specs.Mount) bool { return m.Destination == at })
+		if _, err := os.Lstat(source); err == nil && !taken {
+			mounts = append(mounts, specs.Mount{Destination: at, Type: "bind", Source: source, Options: options})
+		}
+	}
+	return mounts
+}
+
 // joinable are the namespaces of a pod that its containers may share.
-var joinable = []specs.LinuxNamespaceType{specs.IPCNamespace, specs.UTSNamespace, specs.PIDNamespace}
+var joinable = []specs.LinuxNamespaceType{specs.IPCNamespace, specs.UTSNamespace, specs.PIDNamespace, specs.UserNamespace}
 
 // join takes the namespaces out of spec that are those of the process pid, which
 // stands for the pod's machine, and returns their kinds.
@@ -125,7 +159,7 @@ func join(spec *specs.Spec, pid int) (joined []specs.LinuxNamespaceType) {
 		return nil
 	}
 	spec.Linux.Namespaces = slices.DeleteFunc(spec.Linux.Namespaces, func(ns specs.LinuxNamespace) bool {
-		if !slices.Contains(joinable, ns.Type) || ns.Path != fmt.Sprintf("/proc/%d/ns/%s", pid, ns.Type) {
+		if !slices.Contains(joinable, ns.Type) || ns.Path != fmt.Sprintf("/proc/%d/ns/%s", pid, procNames[ns.Type]) {
 			return false
 		}
 		joined = append(joined, ns.Type)
@@ -162,10 +196,45 @@ func (p *Plan) guestPod(b *Bundle) {
 	}
 }
 
-// JoinPID gives the container the pid namespace of the guest's process pid.
-func (p *Plan) JoinPID(pid uint32) {
-	path := fmt.Sprintf("/proc/%d/ns/pid", pid)
-	p.Guest.Linux.Namespaces = append(p.Guest.Linux.Namespaces, specs.LinuxNamespace{Type: specs.PIDNamespace, Path: path})
+// makeOwnUser has a pod's sandbox make a user namespace in the guest, like the one
+// that containerd has made for the pod's network on the host.
+func makeOwnUser(spec *specs.Spec) {
+	if spec.Linux == nil || PodID(spec.Annotations) == "" || spec.Annotations[containerTypeAnnotation] != "sandbox" {
+		return
+	}
+	for i := range spec.Linux.Namespaces {
+		if ns := &spec.Linux.Namespaces[i]; ns.Type == specs.UserNamespace && len(spec.Linux.UIDMappings) > 0 {
+			ns.Path = ""
+		}
+	}
+}
+
+// Held are the kinds of namespaces that the container shares with its pod and that
+// are not the machine's own: a process in the guest has to hold them. A user
+// namespace has all others of the pod with it, or its root had no rights there.
+func (b *Bundle) Held() []specs.LinuxNamespaceType {
+	switch {
+	case b.Joins(specs.UserNamespace):
+		return append(slices.Clone(b.joined), specs.NetworkNamespace)
+	case b.Joins(specs.PIDNamespace):
+		return []specs.LinuxNamespaceType{specs.PIDNamespace}
+	default:
+		return nil
+	}
+}
+
+// procNames are the files in /proc/PID/ns.
+var procNames = map[specs.LinuxNamespaceType]string{
+	specs.IPCNamespace: "ipc", specs.UTSNamespace: "uts", specs.PIDNamespace: "pid", specs.UserNamespace: "user", specs.NetworkNamespace: "net",
+}
+
+// Join gives the container namespaces of the guest's process pid.
+func (p *Plan) Join(pid uint32, kinds []specs.LinuxNamespaceType) {
+	l := p.Guest.Linux
+	l.Namespaces = slices.DeleteFunc(slices.Clone(l.Namespaces), func(ns specs.LinuxNamespace) bool { return slices.Contains(kinds, ns.Type) })
+	for _, kind := range kinds {
+		l.Namespaces = append(l.Namespaces, specs.LinuxNamespace{Type: kind, Path: fmt.Sprintf("/proc/%d/ns/%s", pid, procNames[kind])})
+	}
 }
 
 // RunPause makes the container's program the guest's own, which holds namespaces

@@ -41,7 +41,7 @@ func podContainer(s *specs.Spec) {
 }
 
 func TestContainerSharesWhatItNames(t *testing.T) {
-	b, err := LoadInPod(writeBundle(t, podContainer), 42)
+	b, err := LoadInPod(writeBundle(t, podContainer), Pod{PID: 42})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,16 +73,84 @@ func TestContainerSharesWhatItNames(t *testing.T) {
 
 func TestNamespacesOfOthersAreRefused(t *testing.T) {
 	for name, pid := range map[string]int{"no pod": 0, "another pod": 43} {
-		if _, err := LoadInPod(writeBundle(t, podContainer), pid); err == nil || !strings.Contains(err.Error(), "linux.namespaces[1]") {
+		if _, err := LoadInPod(writeBundle(t, podContainer), Pod{PID: pid}); err == nil || !strings.Contains(err.Error(), "linux.namespaces[1]") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	user := func(s *specs.Spec) {
 		podContainer(s)
-		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace, Path: "/proc/42/ns/user"})
+		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace, Path: "/proc/43/ns/user"})
 	}
-	if _, err := LoadInPod(writeBundle(t, user), 42); err == nil {
-		t.Error("a user namespace by path is taken")
+	if _, err := LoadInPod(writeBundle(t, user), Pod{PID: 42}); err == nil {
+		t.Error("a user namespace of others is taken")
+	}
+}
+
+func TestFilesOfPod(t *testing.T) {
+	pod := t.TempDir()
+	for _, name := range []string{"hosts", "resolv.conf"} {
+		if err := os.WriteFile(filepath.Join(pod, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := writeBundle(t, func(s *specs.Spec) {
+		podContainer(s)
+		s.Root.Readonly = true
+		s.Mounts = []specs.Mount{{Destination: "etc/hosts", Type: "bind", Source: "/etc/hosts"}}
+	})
+	b, err := LoadInPod(dir, Pod{PID: 42, Dir: pod})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := specs.Mount{Destination: "/etc/resolv.conf", Type: "bind", Source: pod + "/resolv.conf", Options: []string{"rbind", "rprivate", "ro"}}
+	if len(b.Spec.Mounts) != 2 || !reflect.DeepEqual(b.Spec.Mounts[1], want) {
+		t.Errorf("%+v", b.Spec.Mounts)
+	}
+}
+
+func TestUserNamespaceOfPod(t *testing.T) {
+	ids := []specs.LinuxIDMapping{{HostID: 65536, Size: 65536}}
+	with := func(kind, path string) func(*specs.Spec) {
+		return func(s *specs.Spec) {
+			podContainer(s)
+			s.Annotations[containerTypeAnnotation] = kind
+			s.Linux.Sysctl = map[string]string{"net.core.somaxconn": "5"}
+			s.Linux.UIDMappings, s.Linux.GIDMappings = ids, ids
+			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace, Path: path}, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: "/proc/42/ns/net"})
+		}
+	}
+	b, err := LoadInPod(writeBundle(t, with("container", "/proc/42/ns/user")), Pod{PID: 42})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := b.Split("c", os.Stat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Join(7, b.Held())
+	got := map[specs.LinuxNamespaceType]string{}
+	for _, ns := range p.Guest.Linux.Namespaces {
+		if _, twice := got[ns.Type]; twice {
+			t.Errorf("%s is there twice", ns.Type)
+		}
+		got[ns.Type] = ns.Path
+	}
+	if want := map[specs.LinuxNamespaceType]string{
+		specs.IPCNamespace: "/proc/7/ns/ipc", specs.UTSNamespace: "/proc/7/ns/uts", specs.UserNamespace: "/proc/7/ns/user", specs.NetworkNamespace: "/proc/7/ns/net",
+		specs.PIDNamespace: "", specs.MountNamespace: "", specs.CgroupNamespace: "",
+	}; !reflect.DeepEqual(got, want) {
+		t.Errorf("%v", got)
+	}
+	own := func(s *specs.Spec) {
+		with("sandbox", "/run/user-of-pod")(s)
+		for i := range s.Linux.Namespaces {
+			if ns := &s.Linux.Namespaces[i]; strings.HasPrefix(ns.Path, "/proc/42/") {
+				ns.Path = ""
+			}
+		}
+	}
+	if b, err = Load(writeBundle(t, own)); err != nil || b.Namespace(specs.UserNamespace).Path != "" || len(b.Held()) != 0 {
+		t.Errorf("the sandbox: %v, %+v", err, b)
 	}
 }
 
@@ -151,7 +219,7 @@ func TestPodsAskForTheHost(t *testing.T) {
 		"mounts of the host":       {mount("rslave", podContainer), ""},
 		"mounts, but not in a pod": {mount("rshared", func(*specs.Spec) {}), ""},
 	} {
-		_, err := LoadInPod(writeBundle(t, c.change), 42)
+		_, err := LoadInPod(writeBundle(t, c.change), Pod{PID: 42})
 		if c.field == "" && err != nil || c.field != "" && (err == nil || !strings.Contains(err.Error(), c.field)) {
 			t.Errorf("%s: %v, want %q", name, err, c.field)
 		}

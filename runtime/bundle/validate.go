@@ -126,5 +126,19 @@ func validateNamespaces(l *specs.Linux) error {
 		}
 		seen[ns.Type] = true
 	}
+	if seen[specs.UserNamespace] {
+		return validateRoot(l)
+	}
+	return nil
+}
+
+// validateRoot wants somebody outside for the root of a new user namespace: it is
+// who sets the container up.
+func validateRoot(l *specs.Linux) error {
+	for field, ids := range map[string][]specs.LinuxIDMapping{"linux.uidMappings": l.UIDMappings, "linux.gidMappings": l.GIDMappings} {
+		if !slices.ContainsFunc(ids, func(m specs.LinuxIDMapping) bool { return m.ContainerID == 0 && m.Size > 0 }) {
+			return invalid(field, "no range has the id 0 of the user namespace, its root: map it")
+		}
+	}
 	return nil
 }

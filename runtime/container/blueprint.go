@@ -28,9 +28,8 @@ type Blueprint struct {
 // Blueprint reads the bundle in dir, chooses a machine for it and makes the
 // mount points that the guest cannot make. The guest makes the root file system of
 // the mounts root; without any, it is in the bundle's directory. prefix goes before
-// the names of exports and disks. pod is the host's process that stands for the machine which the
-// container is to share, 0 for a machine of its own.
-func (e *Engine) Blueprint(id, dir, prefix string, root []*api.Mount, pod int) (*Blueprint, error) {
+// the names of exports and disks. pod is zero for a machine of its own.
+func (e *Engine) Blueprint(id, dir, prefix string, root []*api.Mount, pod bundle.Pod) (*Blueprint, error) {
 	d, err := e.designInPod(id, dir, pod)
 	if err != nil {
 		return nil, err

@@ -29,15 +29,14 @@ type design struct {
 }
 
 // design reads the bundle and chooses its machine. It changes nothing.
-func (e *Engine) design(id, dir string) (*design, error) { return e.designInPod(id, dir, 0) }
+func (e *Engine) design(id, dir string) (*design, error) { return e.designInPod(id, dir, bundle.Pod{}) }
 
-// designInPod is design for a container in the machine of a pod, for which the
-// host's process pid stands; 0 is none.
-func (e *Engine) designInPod(id, dir string, pid int) (*design, error) {
+// designInPod is design for a container in the machine of a pod.
+func (e *Engine) designInPod(id, dir string, pod bundle.Pod) (*design, error) {
 	if err := state.ValidateID(id); err != nil {
 		return nil, err
 	}
-	b, err := bundle.LoadInPod(dir, pid)
+	b, err := bundle.LoadInPod(dir, pod)
 	if err != nil {
 		return nil, err
 	}

@@ -24,7 +24,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/shim"
 	"github.com/containerd/log"
 	"github.com/containerd/typeurl/v2"
-
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/microvm/microvm/runtime/bundle"
@@ -47,11 +47,21 @@ func (manager) Name() string { return Name }
 
 // Info implements [shim.Shim]. What containerd asks of the features is whether
 // there are read-only mounts with all below them, and whether pods can have user
-// namespaces, which takes id-mapped mounts. It would give a pod one of the host's,
-// by path: so it is told that there are none.
-func (m manager) Info(context.Context, io.Reader) (*types.RuntimeInfo, error) {
+// namespaces, which takes id-mapped mounts. Where the handler has options (ConfigPath)
+// containerd makes no task in a user namespace: it takes them for runc's.
+func (m manager) Info(_ context.Context, options io.Reader) (*types.RuntimeInfo, error) {
 	known := bundle.Features(m.version)
-	known.Linux.MountExtensions = nil
+	text, err := io.ReadAll(options)
+	given := new(anypb.Any)
+	if err == nil {
+		err = proto.Unmarshal(text, given)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read runtime's options: %w", err)
+	}
+	if task.IsOptions(given) {
+		known.Linux.MountExtensions = nil
+	}
 	features, err := typeurl.MarshalAnyToProto(known)
 	if err != nil {
 		return nil, fmt.Errorf("encode features: %w", err)

@@ -10,6 +10,8 @@ import (
 
 	"github.com/containerd/typeurl/v2"
 	"github.com/opencontainers/runtime-spec/specs-go/features"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 )
 
 func TestAnswerFitsTheDaemon(t *testing.T) {
@@ -30,17 +32,23 @@ func TestAnswerFitsTheDaemon(t *testing.T) {
 
 // TestInfo has the features as containerd reads them.
 func TestInfo(t *testing.T) {
-	info, err := New("v1").Info(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	read, err := typeurl.UnmarshalAny(info.GetFeatures())
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, ok := read.(*features.Features)
-	if !ok || !slices.Contains(f.MountOptions, "rro") || f.Linux.MountExtensions != nil || f.Annotations["io.microvm.version"] != "v1" {
-		t.Errorf("features: %+v", read)
+	for options, users := range map[string]bool{"": true, "containerd.runc.v1.Options": true, "runtimeoptions.v1.Options": false} {
+		given, err := proto.Marshal(&anypb.Any{TypeUrl: options})
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := New("v1").Info(t.Context(), bytes.NewReader(given))
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, err := typeurl.UnmarshalAny(info.GetFeatures())
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, ok := read.(*features.Features)
+		if !ok || !slices.Contains(f.MountOptions, "rro") || (f.Linux.MountExtensions != nil) != users || f.Annotations["io.microvm.version"] != "v1" {
+			t.Errorf("%q: features: %+v", options, read)
+		}
 	}
 }
 

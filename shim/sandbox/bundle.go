@@ -46,11 +46,28 @@ func podConfig(options *anypb.Any) (*PodSandboxConfig, error) {
 	if err := api.Unpack(options, c); err != nil {
 		return nil, err
 	}
+	return c, checkUserNamespace(c)
+}
+
+// userNamespace is nil for a pod that has none.
+func (c *PodSandboxConfig) userNamespace() *UserNamespace {
 	userns := c.GetLinux().GetSecurityContext().GetNamespaceOptions().GetUsernsOptions()
-	if userns != nil && userns.GetMode() != NamespaceMode_NODE {
-		return nil, errors.New("a pod in a machine of its own has no user namespace of the host: leave out hostUsers: false")
+	if userns.GetMode() == NamespaceMode_NODE {
+		return nil
 	}
-	return c, nil
+	return userns
+}
+
+func checkUserNamespace(c *PodSandboxConfig) error {
+	userns := c.userNamespace()
+	switch {
+	case userns == nil:
+	case userns.GetMode() != NamespaceMode_POD:
+		return fmt.Errorf("a pod's user namespace is the pod's (%v) or the node's (%v), not %v", NamespaceMode_POD, NamespaceMode_NODE, userns.GetMode())
+	case len(userns.GetUids()) != 1 || len(userns.GetGids()) != 1:
+		return errors.New("a pod's user namespace needs one range of uids and one of gids")
+	}
+	return nil
 }
 
 // writeBundle makes dir the bundle of a sandbox, as CRI itself makes one for a pod
@@ -63,10 +80,11 @@ func writeBundle(dir string, r request) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Mkdir(filepath.Join(dir, emptyRoot), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+	spec := specOf(r, given)
+	if err := errors.Join(makeRoot(filepath.Join(dir, emptyRoot), spec.Linux), writeFiles(dir, r.config)); err != nil {
 		return fmt.Errorf("write bundle: %w", err)
 	}
-	data, err := json.Marshal(specOf(r, given))
+	data, err := json.Marshal(spec)
 	if err != nil {
 		return fmt.Errorf("write bundle: %w", err)
 	}
@@ -75,6 +93,18 @@ func writeBundle(dir string, r request) error {
 		return fmt.Errorf("write bundle: %w", err)
 	}
 	return nil
+}
+
+// makeRoot makes an empty directory of the root of the pod's user namespace, who
+// makes mount points there.
+func makeRoot(dir string, linux *specs.Linux) error {
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if len(linux.UIDMappings) == 0 {
+		return nil
+	}
+	return os.Chown(dir, int(linux.UIDMappings[0].HostID), int(linux.GIDMappings[0].HostID))
 }
 
 // readSpec returns an empty configuration when there is none.
@@ -121,6 +151,10 @@ func linuxOf(r request, given *specs.Linux) *specs.Linux {
 		network = []specs.LinuxNamespace{{Type: specs.NetworkNamespace, Path: r.netns}}
 	}
 	linux.Namespaces = append(linux.Namespaces, network...)
+	if userns := r.config.userNamespace(); userns != nil {
+		linux.Namespaces = append(linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+		linux.UIDMappings, linux.GIDMappings = mappings(userns.GetUids()), mappings(userns.GetGids())
+	}
 	return linux
 }
 
@@ -133,6 +167,13 @@ func ownNamespaces(o *NamespaceOption) []specs.LinuxNamespace {
 	}
 	if o.GetIpc() != NamespaceMode_NODE {
 		all = append(all, specs.LinuxNamespace{Type: specs.IPCNamespace})
+	}
+	return all
+}
+
+func mappings(ranges []*IDMapping) (all []specs.LinuxIDMapping) {
+	for _, m := range ranges {
+		all = append(all, specs.LinuxIDMapping{ContainerID: m.GetContainerId(), HostID: m.GetHostId(), Size: m.GetLength()})
 	}
 	return all
 }

@@ -65,17 +65,50 @@ func TestBundleOfPodThatAsksForTheHost(t *testing.T) {
 	}
 }
 
+func TestNameServersOfPod(t *testing.T) {
+	got, err := resolvConf(&DNSConfig{Servers: []string{"10.0.0.1", "10.0.0.2"}, Searches: []string{"a.example", "b.example"}, Options: []string{"ndots:5"}})
+	if want := "search a.example b.example\nnameserver 10.0.0.1\nnameserver 10.0.0.2\noptions ndots:5\n"; err != nil || got != want {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 func TestUserNamespaceOfPod(t *testing.T) {
-	for mode, ok := range map[NamespaceMode]bool{NamespaceMode_POD: false, NamespaceMode_CONTAINER: false, NamespaceMode_NODE: true} {
+	one := []*IDMapping{{HostId: uint32(os.Getuid()), ContainerId: 0, Length: 10}}
+	for name, c := range map[string]struct {
+		userns *UserNamespace
+		wrong  string
+		has    bool
+	}{
+		"none":          {},
+		"of the node":   {userns: &UserNamespace{Mode: NamespaceMode_NODE}},
+		"of the pod":    {userns: &UserNamespace{Mode: NamespaceMode_POD, Uids: one, Gids: one}, has: true},
+		"without a map": {userns: &UserNamespace{Mode: NamespaceMode_POD, Uids: one}, wrong: "one range of uids"},
+		"of another":    {userns: &UserNamespace{Mode: NamespaceMode_TARGET, Uids: one, Gids: one}, wrong: "TARGET"},
+	} {
 		value, err := proto.Marshal(&PodSandboxConfig{Linux: &LinuxPodSandboxConfig{
-			SecurityContext: &LinuxSandboxSecurityContext{NamespaceOptions: &NamespaceOption{UsernsOptions: &UserNamespace{Mode: mode}}},
+			SecurityContext: &LinuxSandboxSecurityContext{NamespaceOptions: &NamespaceOption{UsernsOptions: c.userns}},
 		}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = podConfig(&anypb.Any{TypeUrl: configType, Value: value})
-		if ok != (err == nil) || !ok && !strings.Contains(err.Error(), "hostUsers") {
-			t.Errorf("%v: %v", mode, err)
+		config, err := podConfig(&anypb.Any{TypeUrl: configType, Value: value})
+		if c.wrong != "" {
+			if err == nil || !strings.Contains(err.Error(), c.wrong) {
+				t.Errorf("%s: %v", name, err)
+			}
+			continue
+		}
+		dir := t.TempDir()
+		if err == nil {
+			err = writeBundle(dir, request{id: "pod", config: config})
+		}
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		b, err := bundle.Load(dir)
+		if err != nil || (b.Namespace(specs.UserNamespace) != nil) != c.has || (len(b.Spec.Linux.UIDMappings) == 1) != c.has {
+			t.Errorf("%s: %v, %+v", name, err, b.Spec.Linux)
 		}
 	}
 }

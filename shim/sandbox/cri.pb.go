@@ -77,6 +77,7 @@ type PodSandboxConfig struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Metadata      *PodSandboxMetadata    `protobuf:"bytes,1,opt,name=metadata,proto3" json:"metadata,omitempty"`
 	Hostname      string                 `protobuf:"bytes,2,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	DnsConfig     *DNSConfig             `protobuf:"bytes,4,opt,name=dns_config,json=dnsConfig,proto3" json:"dns_config,omitempty"`
 	Annotations   map[string]string      `protobuf:"bytes,7,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	Linux         *LinuxPodSandboxConfig `protobuf:"bytes,8,opt,name=linux,proto3" json:"linux,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -125,6 +126,13 @@ func (x *PodSandboxConfig) GetHostname() string {
 		return x.Hostname
 	}
 	return ""
+}
+
+func (x *PodSandboxConfig) GetDnsConfig() *DNSConfig {
+	if x != nil {
+		return x.DnsConfig
+	}
+	return nil
 }
 
 func (x *PodSandboxConfig) GetAnnotations() map[string]string {
@@ -201,6 +209,66 @@ func (x *PodSandboxMetadata) GetNamespace() string {
 	return ""
 }
 
+type DNSConfig struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Servers       []string               `protobuf:"bytes,1,rep,name=servers,proto3" json:"servers,omitempty"`
+	Searches      []string               `protobuf:"bytes,2,rep,name=searches,proto3" json:"searches,omitempty"`
+	Options       []string               `protobuf:"bytes,3,rep,name=options,proto3" json:"options,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DNSConfig) Reset() {
+	*x = DNSConfig{}
+	mi := &file_cri_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DNSConfig) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DNSConfig) ProtoMessage() {}
+
+func (x *DNSConfig) ProtoReflect() protoreflect.Message {
+	mi := &file_cri_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DNSConfig.ProtoReflect.Descriptor instead.
+func (*DNSConfig) Descriptor() ([]byte, []int) {
+	return file_cri_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *DNSConfig) GetServers() []string {
+	if x != nil {
+		return x.Servers
+	}
+	return nil
+}
+
+func (x *DNSConfig) GetSearches() []string {
+	if x != nil {
+		return x.Searches
+	}
+	return nil
+}
+
+func (x *DNSConfig) GetOptions() []string {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
 type LinuxPodSandboxConfig struct {
 	state           protoimpl.MessageState       `protogen:"open.v1"`
 	CgroupParent    string                       `protobuf:"bytes,1,opt,name=cgroup_parent,json=cgroupParent,proto3" json:"cgroup_parent,omitempty"`
@@ -213,7 +281,7 @@ type LinuxPodSandboxConfig struct {
 
 func (x *LinuxPodSandboxConfig) Reset() {
 	*x = LinuxPodSandboxConfig{}
-	mi := &file_cri_proto_msgTypes[2]
+	mi := &file_cri_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -225,7 +293,7 @@ func (x *LinuxPodSandboxConfig) String() string {
 func (*LinuxPodSandboxConfig) ProtoMessage() {}
 
 func (x *LinuxPodSandboxConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_cri_proto_msgTypes[2]
+	mi := &file_cri_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -238,7 +306,7 @@ func (x *LinuxPodSandboxConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinuxPodSandboxConfig.ProtoReflect.Descriptor instead.
 func (*LinuxPodSandboxConfig) Descriptor() ([]byte, []int) {
-	return file_cri_proto_rawDescGZIP(), []int{2}
+	return file_cri_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *LinuxPodSandboxConfig) GetCgroupParent() string {
@@ -278,7 +346,7 @@ type LinuxSandboxSecurityContext struct {
 
 func (x *LinuxSandboxSecurityContext) Reset() {
 	*x = LinuxSandboxSecurityContext{}
-	mi := &file_cri_proto_msgTypes[3]
+	mi := &file_cri_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -290,7 +358,7 @@ func (x *LinuxSandboxSecurityContext) String() string {
 func (*LinuxSandboxSecurityContext) ProtoMessage() {}
 
 func (x *LinuxSandboxSecurityContext) ProtoReflect() protoreflect.Message {
-	mi := &file_cri_proto_msgTypes[3]
+	mi := &file_cri_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -303,7 +371,7 @@ func (x *LinuxSandboxSecurityContext) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinuxSandboxSecurityContext.ProtoReflect.Descriptor instead.
 func (*LinuxSandboxSecurityContext) Descriptor() ([]byte, []int) {
-	return file_cri_proto_rawDescGZIP(), []int{3}
+	return file_cri_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *LinuxSandboxSecurityContext) GetNamespaceOptions() *NamespaceOption {
@@ -324,7 +392,7 @@ type NamespaceOption struct {
 
 func (x *NamespaceOption) Reset() {
 	*x = NamespaceOption{}
-	mi := &file_cri_proto_msgTypes[4]
+	mi := &file_cri_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -336,7 +404,7 @@ func (x *NamespaceOption) String() string {
 func (*NamespaceOption) ProtoMessage() {}
 
 func (x *NamespaceOption) ProtoReflect() protoreflect.Message {
-	mi := &file_cri_proto_msgTypes[4]
+	mi := &file_cri_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -349,7 +417,7 @@ func (x *NamespaceOption) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamespaceOption.ProtoReflect.Descriptor instead.
 func (*NamespaceOption) Descriptor() ([]byte, []int) {
-	return file_cri_proto_rawDescGZIP(), []int{4}
+	return file_cri_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *NamespaceOption) GetPid() NamespaceMode {
@@ -376,13 +444,15 @@ func (x *NamespaceOption) GetUsernsOptions() *UserNamespace {
 type UserNamespace struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Mode          NamespaceMode          `protobuf:"varint,1,opt,name=mode,proto3,enum=microvm.shim.cri.NamespaceMode" json:"mode,omitempty"`
+	Uids          []*IDMapping           `protobuf:"bytes,2,rep,name=uids,proto3" json:"uids,omitempty"`
+	Gids          []*IDMapping           `protobuf:"bytes,3,rep,name=gids,proto3" json:"gids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UserNamespace) Reset() {
 	*x = UserNamespace{}
-	mi := &file_cri_proto_msgTypes[5]
+	mi := &file_cri_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -394,7 +464,7 @@ func (x *UserNamespace) String() string {
 func (*UserNamespace) ProtoMessage() {}
 
 func (x *UserNamespace) ProtoReflect() protoreflect.Message {
-	mi := &file_cri_proto_msgTypes[5]
+	mi := &file_cri_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -407,7 +477,7 @@ func (x *UserNamespace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserNamespace.ProtoReflect.Descriptor instead.
 func (*UserNamespace) Descriptor() ([]byte, []int) {
-	return file_cri_proto_rawDescGZIP(), []int{5}
+	return file_cri_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *UserNamespace) GetMode() NamespaceMode {
@@ -415,6 +485,80 @@ func (x *UserNamespace) GetMode() NamespaceMode {
 		return x.Mode
 	}
 	return NamespaceMode_POD
+}
+
+func (x *UserNamespace) GetUids() []*IDMapping {
+	if x != nil {
+		return x.Uids
+	}
+	return nil
+}
+
+func (x *UserNamespace) GetGids() []*IDMapping {
+	if x != nil {
+		return x.Gids
+	}
+	return nil
+}
+
+type IDMapping struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	HostId        uint32                 `protobuf:"varint,1,opt,name=host_id,json=hostId,proto3" json:"host_id,omitempty"`
+	ContainerId   uint32                 `protobuf:"varint,2,opt,name=container_id,json=containerId,proto3" json:"container_id,omitempty"`
+	Length        uint32                 `protobuf:"varint,3,opt,name=length,proto3" json:"length,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IDMapping) Reset() {
+	*x = IDMapping{}
+	mi := &file_cri_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IDMapping) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IDMapping) ProtoMessage() {}
+
+func (x *IDMapping) ProtoReflect() protoreflect.Message {
+	mi := &file_cri_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IDMapping.ProtoReflect.Descriptor instead.
+func (*IDMapping) Descriptor() ([]byte, []int) {
+	return file_cri_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *IDMapping) GetHostId() uint32 {
+	if x != nil {
+		return x.HostId
+	}
+	return 0
+}
+
+func (x *IDMapping) GetContainerId() uint32 {
+	if x != nil {
+		return x.ContainerId
+	}
+	return 0
+}
+
+func (x *IDMapping) GetLength() uint32 {
+	if x != nil {
+		return x.Length
+	}
+	return 0
 }
 
 type LinuxContainerResources struct {
@@ -429,7 +573,7 @@ type LinuxContainerResources struct {
 
 func (x *LinuxContainerResources) Reset() {
 	*x = LinuxContainerResources{}
-	mi := &file_cri_proto_msgTypes[6]
+	mi := &file_cri_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -441,7 +585,7 @@ func (x *LinuxContainerResources) String() string {
 func (*LinuxContainerResources) ProtoMessage() {}
 
 func (x *LinuxContainerResources) ProtoReflect() protoreflect.Message {
-	mi := &file_cri_proto_msgTypes[6]
+	mi := &file_cri_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -454,7 +598,7 @@ func (x *LinuxContainerResources) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinuxContainerResources.ProtoReflect.Descriptor instead.
 func (*LinuxContainerResources) Descriptor() ([]byte, []int) {
-	return file_cri_proto_rawDescGZIP(), []int{6}
+	return file_cri_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *LinuxContainerResources) GetCpuPeriod() int64 {
@@ -489,10 +633,12 @@ var File_cri_proto protoreflect.FileDescriptor
 
 const file_cri_proto_rawDesc = "" +
 	"\n" +
-	"\tcri.proto\x12\x10microvm.shim.cri\"\xc6\x02\n" +
+	"\tcri.proto\x12\x10microvm.shim.cri\"\x82\x03\n" +
 	"\x10PodSandboxConfig\x12@\n" +
 	"\bmetadata\x18\x01 \x01(\v2$.microvm.shim.cri.PodSandboxMetadataR\bmetadata\x12\x1a\n" +
-	"\bhostname\x18\x02 \x01(\tR\bhostname\x12U\n" +
+	"\bhostname\x18\x02 \x01(\tR\bhostname\x12:\n" +
+	"\n" +
+	"dns_config\x18\x04 \x01(\v2\x1b.microvm.shim.cri.DNSConfigR\tdnsConfig\x12U\n" +
 	"\vannotations\x18\a \x03(\v23.microvm.shim.cri.PodSandboxConfig.AnnotationsEntryR\vannotations\x12=\n" +
 	"\x05linux\x18\b \x01(\v2'.microvm.shim.cri.LinuxPodSandboxConfigR\x05linux\x1a>\n" +
 	"\x10AnnotationsEntry\x12\x10\n" +
@@ -501,7 +647,11 @@ const file_cri_proto_rawDesc = "" +
 	"\x12PodSandboxMetadata\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03uid\x18\x02 \x01(\tR\x03uid\x12\x1c\n" +
-	"\tnamespace\x18\x03 \x01(\tR\tnamespace\"\xeb\x02\n" +
+	"\tnamespace\x18\x03 \x01(\tR\tnamespace\"[\n" +
+	"\tDNSConfig\x12\x18\n" +
+	"\aservers\x18\x01 \x03(\tR\aservers\x12\x1a\n" +
+	"\bsearches\x18\x02 \x03(\tR\bsearches\x12\x18\n" +
+	"\aoptions\x18\x03 \x03(\tR\aoptions\"\xeb\x02\n" +
 	"\x15LinuxPodSandboxConfig\x12#\n" +
 	"\rcgroup_parent\x18\x01 \x01(\tR\fcgroupParent\x12X\n" +
 	"\x10security_context\x18\x02 \x01(\v2-.microvm.shim.cri.LinuxSandboxSecurityContextR\x0fsecurityContext\x12N\n" +
@@ -515,9 +665,15 @@ const file_cri_proto_rawDesc = "" +
 	"\x0fNamespaceOption\x121\n" +
 	"\x03pid\x18\x02 \x01(\x0e2\x1f.microvm.shim.cri.NamespaceModeR\x03pid\x121\n" +
 	"\x03ipc\x18\x03 \x01(\x0e2\x1f.microvm.shim.cri.NamespaceModeR\x03ipc\x12F\n" +
-	"\x0euserns_options\x18\x05 \x01(\v2\x1f.microvm.shim.cri.UserNamespaceR\rusernsOptions\"D\n" +
+	"\x0euserns_options\x18\x05 \x01(\v2\x1f.microvm.shim.cri.UserNamespaceR\rusernsOptions\"\xa6\x01\n" +
 	"\rUserNamespace\x123\n" +
-	"\x04mode\x18\x01 \x01(\x0e2\x1f.microvm.shim.cri.NamespaceModeR\x04mode\"\xa7\x01\n" +
+	"\x04mode\x18\x01 \x01(\x0e2\x1f.microvm.shim.cri.NamespaceModeR\x04mode\x12/\n" +
+	"\x04uids\x18\x02 \x03(\v2\x1b.microvm.shim.cri.IDMappingR\x04uids\x12/\n" +
+	"\x04gids\x18\x03 \x03(\v2\x1b.microvm.shim.cri.IDMappingR\x04gids\"_\n" +
+	"\tIDMapping\x12\x17\n" +
+	"\ahost_id\x18\x01 \x01(\rR\x06hostId\x12!\n" +
+	"\fcontainer_id\x18\x02 \x01(\rR\vcontainerId\x12\x16\n" +
+	"\x06length\x18\x03 \x01(\rR\x06length\"\xa7\x01\n" +
 	"\x17LinuxContainerResources\x12\x1d\n" +
 	"\n" +
 	"cpu_period\x18\x01 \x01(\x03R\tcpuPeriod\x12\x1b\n" +
@@ -545,36 +701,41 @@ func file_cri_proto_rawDescGZIP() []byte {
 }
 
 var file_cri_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_cri_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_cri_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_cri_proto_goTypes = []any{
 	(NamespaceMode)(0),                  // 0: microvm.shim.cri.NamespaceMode
 	(*PodSandboxConfig)(nil),            // 1: microvm.shim.cri.PodSandboxConfig
 	(*PodSandboxMetadata)(nil),          // 2: microvm.shim.cri.PodSandboxMetadata
-	(*LinuxPodSandboxConfig)(nil),       // 3: microvm.shim.cri.LinuxPodSandboxConfig
-	(*LinuxSandboxSecurityContext)(nil), // 4: microvm.shim.cri.LinuxSandboxSecurityContext
-	(*NamespaceOption)(nil),             // 5: microvm.shim.cri.NamespaceOption
-	(*UserNamespace)(nil),               // 6: microvm.shim.cri.UserNamespace
-	(*LinuxContainerResources)(nil),     // 7: microvm.shim.cri.LinuxContainerResources
-	nil,                                 // 8: microvm.shim.cri.PodSandboxConfig.AnnotationsEntry
-	nil,                                 // 9: microvm.shim.cri.LinuxPodSandboxConfig.SysctlsEntry
+	(*DNSConfig)(nil),                   // 3: microvm.shim.cri.DNSConfig
+	(*LinuxPodSandboxConfig)(nil),       // 4: microvm.shim.cri.LinuxPodSandboxConfig
+	(*LinuxSandboxSecurityContext)(nil), // 5: microvm.shim.cri.LinuxSandboxSecurityContext
+	(*NamespaceOption)(nil),             // 6: microvm.shim.cri.NamespaceOption
+	(*UserNamespace)(nil),               // 7: microvm.shim.cri.UserNamespace
+	(*IDMapping)(nil),                   // 8: microvm.shim.cri.IDMapping
+	(*LinuxContainerResources)(nil),     // 9: microvm.shim.cri.LinuxContainerResources
+	nil,                                 // 10: microvm.shim.cri.PodSandboxConfig.AnnotationsEntry
+	nil,                                 // 11: microvm.shim.cri.LinuxPodSandboxConfig.SysctlsEntry
 }
 var file_cri_proto_depIdxs = []int32{
 	2,  // 0: microvm.shim.cri.PodSandboxConfig.metadata:type_name -> microvm.shim.cri.PodSandboxMetadata
-	8,  // 1: microvm.shim.cri.PodSandboxConfig.annotations:type_name -> microvm.shim.cri.PodSandboxConfig.AnnotationsEntry
-	3,  // 2: microvm.shim.cri.PodSandboxConfig.linux:type_name -> microvm.shim.cri.LinuxPodSandboxConfig
-	4,  // 3: microvm.shim.cri.LinuxPodSandboxConfig.security_context:type_name -> microvm.shim.cri.LinuxSandboxSecurityContext
-	9,  // 4: microvm.shim.cri.LinuxPodSandboxConfig.sysctls:type_name -> microvm.shim.cri.LinuxPodSandboxConfig.SysctlsEntry
-	7,  // 5: microvm.shim.cri.LinuxPodSandboxConfig.resources:type_name -> microvm.shim.cri.LinuxContainerResources
-	5,  // 6: microvm.shim.cri.LinuxSandboxSecurityContext.namespace_options:type_name -> microvm.shim.cri.NamespaceOption
-	0,  // 7: microvm.shim.cri.NamespaceOption.pid:type_name -> microvm.shim.cri.NamespaceMode
-	0,  // 8: microvm.shim.cri.NamespaceOption.ipc:type_name -> microvm.shim.cri.NamespaceMode
-	6,  // 9: microvm.shim.cri.NamespaceOption.userns_options:type_name -> microvm.shim.cri.UserNamespace
-	0,  // 10: microvm.shim.cri.UserNamespace.mode:type_name -> microvm.shim.cri.NamespaceMode
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	3,  // 1: microvm.shim.cri.PodSandboxConfig.dns_config:type_name -> microvm.shim.cri.DNSConfig
+	10, // 2: microvm.shim.cri.PodSandboxConfig.annotations:type_name -> microvm.shim.cri.PodSandboxConfig.AnnotationsEntry
+	4,  // 3: microvm.shim.cri.PodSandboxConfig.linux:type_name -> microvm.shim.cri.LinuxPodSandboxConfig
+	5,  // 4: microvm.shim.cri.LinuxPodSandboxConfig.security_context:type_name -> microvm.shim.cri.LinuxSandboxSecurityContext
+	11, // 5: microvm.shim.cri.LinuxPodSandboxConfig.sysctls:type_name -> microvm.shim.cri.LinuxPodSandboxConfig.SysctlsEntry
+	9,  // 6: microvm.shim.cri.LinuxPodSandboxConfig.resources:type_name -> microvm.shim.cri.LinuxContainerResources
+	6,  // 7: microvm.shim.cri.LinuxSandboxSecurityContext.namespace_options:type_name -> microvm.shim.cri.NamespaceOption
+	0,  // 8: microvm.shim.cri.NamespaceOption.pid:type_name -> microvm.shim.cri.NamespaceMode
+	0,  // 9: microvm.shim.cri.NamespaceOption.ipc:type_name -> microvm.shim.cri.NamespaceMode
+	7,  // 10: microvm.shim.cri.NamespaceOption.userns_options:type_name -> microvm.shim.cri.UserNamespace
+	0,  // 11: microvm.shim.cri.UserNamespace.mode:type_name -> microvm.shim.cri.NamespaceMode
+	8,  // 12: microvm.shim.cri.UserNamespace.uids:type_name -> microvm.shim.cri.IDMapping
+	8,  // 13: microvm.shim.cri.UserNamespace.gids:type_name -> microvm.shim.cri.IDMapping
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_cri_proto_init() }
@@ -588,7 +749,7 @@ func file_cri_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cri_proto_rawDesc), len(file_cri_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   9,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

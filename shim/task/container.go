@@ -121,9 +121,9 @@ func (s *Service) create(ctx context.Context, r *api.CreateTaskRequest) (t *task
 		}
 	}()
 	t = &task{id: r.GetId(), execs: map[string]*process{}, shapes: s.machine == nil}
-	pod := 0
+	var pod bundle.Pod
 	if s.machine != nil {
-		pod = int(s.machine.pid())
+		pod = bundle.Pod{PID: int(s.machine.pid()), Dir: s.machine.dir}
 	} else if s.engine.Config, err = Configure(ctx, r.GetOptions()); err != nil {
 		return nil, err
 	}

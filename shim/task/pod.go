@@ -31,33 +31,34 @@ func (t *task) prepare() error {
 	return nil
 }
 
-// joinPod gives t in the guest what its pod has: settings of the network and, if
-// it is to share that, the pid namespace.
+// joinPod gives t in the guest what its pod has: settings of the network, and
+// namespaces that are not the machine's own.
 func (s *Service) joinPod(ctx context.Context, t *task) error {
 	if s.sandbox != nil {
 		t.blueprint.Plan.InheritSysctls(s.sandbox.blueprint.Bundle)
 	}
-	if !t.blueprint.Bundle.Joins(specs.PIDNamespace) {
+	held := t.blueprint.Bundle.Held()
+	if len(held) == 0 {
 		return nil
 	}
-	pid, err := s.pidHolder(ctx)
+	pid, err := s.namespaceHolder(ctx)
 	if err != nil {
 		return err
 	}
-	t.blueprint.Plan.JoinPID(pid)
+	t.blueprint.Plan.Join(pid, held)
 	return nil
 }
 
-// pidHolder runs the sandbox's program in the guest after all, as the first
-// process of the namespace that the pod's containers share, and returns its pid
+// namespaceHolder runs the sandbox's program in the guest after all, as the first
+// process of the namespaces that the pod's containers share, and returns its pid
 // there. It ends with the machine.
-func (s *Service) pidHolder(ctx context.Context) (pid uint32, err error) {
+func (s *Service) namespaceHolder(ctx context.Context) (pid uint32, err error) {
 	if s.holder != 0 {
 		return s.holder, nil
 	}
 	t := s.sandbox
 	if t == nil {
-		return 0, status.Error(codes.FailedPrecondition, "the pod, whose pid namespace the container is to share, has no sandbox")
+		return 0, status.Error(codes.FailedPrecondition, "the pod, whose namespaces the container is to share, has no sandbox")
 	}
 	if t.silent {
 		t.blueprint.Plan.RunPause()

@@ -27,7 +27,7 @@ type Service struct {
 	making  sync.Mutex
 	machine *machine // nil without one; under making, like what follows
 	sandbox *task    // of a pod
-	holder  uint32   // pid in the guest of the process that has the pod's pid namespace
+	holder  uint32   // pid in the guest of the process that holds the pod's namespaces
 	// reserved says that the only machine is that of a sandbox which the
 	// sandbox service makes.
 	reserved bool

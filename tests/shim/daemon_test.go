@@ -55,6 +55,11 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
       snapshotter = "blockfile"
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.ondisks.options]
         ConfigPath = "DIR/microvm.toml"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.plain]
+      runtime_type = "io.containerd.microvm.v1"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.plainsandboxed]
+      runtime_type = "io.containerd.microvm.v1"
+      sandboxer = "shim"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.sandboxed]
       runtime_type = "io.containerd.microvm.v1"
       sandboxer = "shim"

@@ -45,27 +45,11 @@ func TestPodNetwork(t *testing.T) {
 		one := p.podWith(withNamespaces(object{"sysctls": object{port: "77"}}, object{"network": ofPod}))
 		linux := withNamespaces(nil, object{"network": ofPod, "pid": ofSelf})
 		a := one.container("mkdir /www; echo hello >/www/index.html; exec httpd -f -p 80 -h /www", linux)
-		var status struct {
-			Status struct{ Network struct{ IP string } }
-		}
-		text := p.crictl("inspectp", one.id).Output()
-		if err := json.Unmarshal([]byte(text), &status); err != nil || status.Status.Network.IP == "" {
-			t.Fatalf("%v: %s", err, text)
-		}
-		address := status.Status.Network.IP
+		address := p.address(one)
 		if got := p.in(a, "ip", "-4", "-o", "addr", "show", "eth0"); !strings.Contains(got, address) {
 			t.Errorf("interface %s, not %s", got, address)
 		}
-		client := http.Client{Timeout: 10 * time.Second}
-		command.Eventually(t, "the server answers", func() bool {
-			r, err := client.Get("http://" + address + "/")
-			if err != nil {
-				return false
-			}
-			defer r.Body.Close()
-			body, err := io.ReadAll(r.Body)
-			return err == nil && string(body) == "hello\n"
-		})
+		command.Eventually(t, "the server answers", func() bool { return p.answers(one, "hello\n") })
 		p.forwards(one, "80", "hello\n")
 		b := one.container(idle, linux)
 		if got := p.in(b, "sysctl", "-n", port); got != "77" {
@@ -75,6 +59,32 @@ func TestPodNetwork(t *testing.T) {
 			t.Errorf("over the pod's loopback interface: %q", got)
 		}
 	})
+}
+
+// address is what CNI gave a pod.
+func (p pods) address(one pod) string {
+	p.t.Helper()
+	var status struct {
+		Status struct{ Network struct{ IP string } }
+	}
+	text := p.crictl("inspectp", one.id).Output()
+	if err := json.Unmarshal([]byte(text), &status); err != nil || status.Status.Network.IP == "" {
+		p.t.Fatalf("%v: %s", err, text)
+	}
+	return status.Status.Network.IP
+}
+
+// answers tells whether a web server in the pod says what is wanted.
+func (p pods) answers(one pod, want string) bool {
+	p.t.Helper()
+	client := http.Client{Timeout: 10 * time.Second}
+	r, err := client.Get("http://" + p.address(one) + "/")
+	if err != nil {
+		return false
+	}
+	defer r.Body.Close()
+	body, err := io.ReadAll(r.Body)
+	return err == nil && string(body) == want
 }
 
 // forwards reaches a web server in the pod over a port that crictl forwards.

@@ -197,7 +197,7 @@ func withNamespaces(linux, namespaces object) object {
 	return all
 }
 
-const idle = "exec sleep 1000"
+const idle = "exec sleep 100000"
 
 // TestPod goes through what a pod's machine does for its containers.
 func TestPod(t *testing.T) {
@@ -474,6 +474,9 @@ func TestPodWithoutPause(t *testing.T) {
 		a := one.container("i=0; while test $i -lt 100000; do i=$((i+1)); done; exec sleep 1000", private(nil))
 		if got := strings.Fields(p.do("--namespace", podNamespace, "containers", "list", "--quiet").Output()); len(got) != 1 || got[0] != a {
 			t.Errorf("containers: %v", got)
+		}
+		if got := p.in(a, "sh", "-c", "cat /etc/hostname && ls /etc/hosts /etc/resolv.conf"); got != "pod-host\n/etc/hosts\n/etc/resolv.conf" {
+			t.Errorf("files of the pod: %q", got)
 		}
 		var o struct {
 			Stats []struct {

@@ -26,20 +26,10 @@ func (p pod) hasVolumes() {
 	put(t, host+"/data/sub/file", "sub\n")
 	put(t, host+"/log", "")
 	memory := host + "/memory"
-	if err := os.Mkdir(memory, 0o777); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount("tmpfs", memory, "tmpfs", 0, "size=1m"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(memory, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
+	mountAt(t, memory)
 	a := p.containerWith(idle, private(nil),
 		volume(host+"/data", "/data", false), volume(host+"/data", "/data-ro", true), volume(host+"/data/sub", "/sub", false),
-		volume(host+"/log", "/dev/termination-log", false), volume(memory, "/memory", false))
+		volume(host+"/log", "/dev/termination-log", false), volume(memory, "/memory", false), volume(host, "/all-ro", true))
 	p.in(a, "sh", "-c", "echo new >/data/new; echo more >>/sub/file; echo why >/dev/termination-log")
 	for file, want := range map[string]string{"/data/new": "new\n", "/data/sub/file": "sub\nmore\n", "/log": "why\n"} {
 		if got, err := os.ReadFile(host + file); err != nil || string(got) != want {
@@ -49,15 +39,33 @@ func (p pod) hasVolumes() {
 	if got := p.in(a, "cat", "/data-ro/new", "/sub/file"); got != "new\nsub\nmore" {
 		t.Errorf("read-only and of a part: %q", got)
 	}
-	for _, script := range []string{"echo no >/data-ro/new", "rm /data-ro/new", "mkdir /data-ro/dir"} {
+	for _, script := range []string{"echo no >/data-ro/new", "rm /data-ro/new", "mkdir /data-ro/dir", "touch /all-ro/data/new"} {
 		if o := p.crictl("exec", "--sync", a, "sh", "-c", script).Run(); o.Code == 0 || !strings.Contains(o.Stderr+o.Stdout, "Read-only") {
 			t.Errorf("%s: %v", script, o)
 		}
 	}
+	// What is mounted below a read-only volume is writable, as with runc.
+	p.in(a, "touch", "/all-ro/memory/below")
 	if o := p.crictl("exec", "--sync", a, "sh", "-c", "dd if=/dev/zero of=/memory/file bs=1024 count=2000").Run(); o.Code == 0 || !strings.Contains(o.Stderr+o.Stdout, "No space left") {
 		t.Errorf("a full volume: %v", o)
 	}
 	checkVolumeDevice(t, p)
+}
+
+// mountAt mounts a tmpfs of one MiB at dir, which it makes.
+func mountAt(t *testing.T, dir string) {
+	t.Helper()
+	if err := os.Mkdir(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // checkVolumeDevice gives a block device of the host to two containers of a pod.

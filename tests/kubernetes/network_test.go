@@ -60,7 +60,7 @@ containers: [{name: main, image: IMAGE}]
 `)
 		s.ready("p")
 		s.expect("host name", s.run("p", "hostname"), "own")
-		s.expect("hosts", s.run("p", "grep -c seven.example /etc/hosts; grep -c 'own.sub."+s.name+".svc.cluster.local' /etc/hosts"), "1\n1")
+		s.expect("hosts", s.run("p", "grep -q seven.example /etc/hosts && grep -q 'own.sub."+s.name+".svc.cluster.local' /etc/hosts && echo all"), "all")
 		s.expect("resolv.conf", s.run("p", "cat /etc/resolv.conf"), "search a.example b.example\nnameserver 192.0.2.53\noptions ndots:3")
 	})
 }

@@ -1,7 +1,10 @@
 package kubernetes
 
 import (
+	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestSecurityContext has the users, groups, capabilities and so on that a pod and
@@ -65,18 +68,29 @@ containers: [{name: main, image: IMAGE}]
 // host. With runc these pods run.
 func TestRefusals(t *testing.T) {
 	s := newSpace(t, "microvm")
-	for field, texts := range map[string][]string{
-		"hostNetwork": {"FailedCreatePodSandBox", "hostNetwork"},
-		"hostPID":     {"FailedCreatePodSandBox", "hostPID"},
-		"hostIPC":     {"FailedCreatePodSandBox", "hostIPC"},
-	} {
-		name := map[string]string{"hostNetwork": "network", "hostPID": "pid", "hostIPC": "ipc"}[field]
+	for _, field := range []string{"hostNetwork", "hostPID", "hostIPC"} {
+		name := strings.ToLower(field)
 		s.pod(name, field+": true\ncontainers: [{name: main, image: IMAGE}]\n")
-		s.event(name, texts...)
+		s.event(name, "FailedCreatePodSandBox", field)
+		s.kubectl("delete", "pod", name, "--wait=false")
 	}
 	s.pod("propagation", `
-volumes: [{name: host, hostPath: {path: /tmp}}]
+volumes: [{name: host, hostPath: {path: `+sharedMount(s)+`}}]
 containers: [{name: main, image: IMAGE, securityContext: {privileged: true}, volumeMounts: [{name: host, mountPath: /host, mountPropagation: Bidirectional}]}]
 `)
 	s.event("propagation", "Failed", "mountPropagation")
+}
+
+// sharedMount makes a directory of the host from which mounts could propagate:
+// containerd refuses others by itself.
+func sharedMount(s *space) string {
+	s.Helper()
+	dir := s.TempDir()
+	for _, flags := range []uintptr{unix.MS_BIND, unix.MS_SHARED} {
+		if err := unix.Mount(dir, dir, "", flags, ""); err != nil {
+			s.Fatal(err)
+		}
+	}
+	s.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	return dir
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/microvm/microvm/tests/kubernetes/node"
 )
 
 // TestInitAndSidecar has init containers run one after the other, a sidecar that
@@ -142,11 +144,10 @@ containers:
 func TestDebug(t *testing.T) {
 	each(t, func(s *space) {
 		s.pod("p", `
-containers: [{name: main, image: IMAGE, command: [sh, -c, 'exec sleep 1000']}]
+containers: [{name: main, image: IMAGE, command: [sh, -c, 'exec sleep 4321']}]
 `)
 		s.ready("p")
-		s.apply("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: unused}\n")
-		s.kubectl("debug", "p", "--image=localhost/busybox:test", "--image-pull-policy=Never", "--target=main", "--container=look", "--profile=general", "--", "sh", "-c", "ps; sleep 1000")
-		s.says("p", "sleep 1000", "-c", "look")
+		s.kubectl("debug", "p", "--image="+node.Image, "--image-pull-policy=Never", "--target=main", "--container=look", "--profile=general", "--", "sh", "-c", "ps; sleep 1000")
+		s.says("p", "sleep 4321", "-c", "look")
 	})
 }

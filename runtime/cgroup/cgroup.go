@@ -82,9 +82,14 @@ func classify(err error) error {
 // Record is to be saved before Join.
 func (c *Cgroup) Record() Record { return c.record }
 
+// maxTasks bounds the processes and threads of a machine: what its VM process,
+// which may start threads, can take of the host's. Its file server has some 70 at
+// most, each CPU one, QEMU and hooks a few more.
+const maxTasks = 1024
+
 // Join makes the cgroup and moves this process into it; what it starts from
-// now on is there too. After an error nothing is left and the process is where
-// it was.
+// now on is there too, and no more than maxTasks where the host can count them.
+// After an error nothing is left and the process is where it was.
 func (c *Cgroup) Join() error {
 	if err := c.checkEmpty(); err != nil {
 		return err
@@ -95,10 +100,22 @@ func (c *Cgroup) Join() error {
 	c.origin = origin(c.record.Paths)
 	err := c.manager.Apply(os.Getpid())
 	if err == nil {
+		err = c.limitTasks()
+	}
+	if err == nil {
 		return nil
 	}
 	err = fmt.Errorf("join cgroup: %w", classify(err))
 	return errors.Join(err, c.Leave(), c.Remove())
+}
+
+func (c *Cgroup) limitTasks() error {
+	tasks := int64(maxTasks)
+	err := c.set(&cgroups.Resources{SkipDevices: true, PidsLimit: &tasks})
+	if errors.Is(err, ErrUnusable) {
+		return nil
+	}
+	return err
 }
 
 // checkEmpty refuses a cgroup that somebody uses.

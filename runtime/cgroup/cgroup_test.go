@@ -94,6 +94,10 @@ func TestJoinLimitLeaveRemove(t *testing.T) {
 	if err != nil || !strings.Contains(string(out), "/microvm-unit-test\n") {
 		t.Errorf("a child is in %s %v", out, err)
 	}
+	pids := filepath.Join(c.manager.Path("pids"), "pids.max") // cgroup v2 has one path for all
+	if text, err := os.ReadFile(pids); strings.TrimSpace(string(text)) != "1024" {
+		t.Errorf("limit of processes and threads: %q, %v", text, err)
+	}
 	other, err := New("y", "/microvm-unit-test", false)
 	if err != nil {
 		t.Fatal(err)

@@ -94,6 +94,9 @@ func TestMachineIsInItsHostCgroup(t *testing.T) {
 	if n := readInt(t, memory+"/memory.limit_in_bytes", memory+"/memory.max"); n <= limit {
 		t.Errorf("memory limit of the machine: %d", n)
 	}
+	if n := readInt(t, cgroupDir("pids", path)+"/pids.max"); n < 100 || n > 10000 {
+		t.Errorf("limit of the machine's processes and threads: %d", n)
+	}
 	if n := readInt(t, cpu+"/cpu.cfs_quota_us", cpu+"/cpu.max"); n != 80000 {
 		t.Errorf("CPU quota: %d", n)
 	}

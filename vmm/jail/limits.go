@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setLimits bounds what a cgroup does not. The number of processes needs no
-// limit of its own: the filter lets the process start threads only.
+// setLimits bounds what a cgroup does not. The machine's cgroup also limits
+// threads, the only thing that the filter lets the process start.
 func setLimits() error {
 	for _, l := range []struct {
 		name     string

@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"encoding/json"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -42,6 +44,36 @@ func TestPauseAndResume(t *testing.T) {
 	}
 	s.waitStatus(id, "stopped")
 	s.refused(t, "container not running", "pause", id)
+}
+
+// TestPauseThatDied leaves a container that is recorded as paused and runs, which
+// resume brings back.
+func TestPauseThatDied(t *testing.T) {
+	labtest.SameOnBoth(t)
+	s := newSite(t)
+	id, _, _ := s.detached(s.bundle(sh("sleep 1000; true")))
+	file := filepath.Join(s.root, id, "state.json")
+	var st map[string]any
+	data, err := os.ReadFile(file)
+	if err == nil {
+		err = json.Unmarshal(data, &st)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	st["pausedFrom"], st["status"] = st["status"], "paused"
+	if data, err = json.Marshal(st); err == nil {
+		err = os.WriteFile(file, data, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.waitStatus(id, "paused")
+	s.command("resume", id).mustRun()
+	s.waitStatus(id, "running")
+	if o := s.command("exec", id, "echo", "here").run(); o.stdout != "here\n" {
+		t.Errorf("exec: %v", o)
+	}
 }
 
 func TestPauseBeforeStart(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"sync"
 
+	"github.com/containerd/ttrpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -52,6 +53,8 @@ func agentError(err error) error {
 		return nil
 	case errors.Is(err, context.DeadlineExceeded), status.Code(err) == codes.DeadlineExceeded:
 		return inClass(errors.New("the guest does not answer"), context.DeadlineExceeded)
+	case errors.Is(err, ttrpc.ErrClosed):
+		return inClass(errors.New("the machine ended before it answered"), ttrpc.ErrClosed)
 	}
 	s, ok := status.FromError(err)
 	if !ok {

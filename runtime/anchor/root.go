@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/rootfs/pivot"
 )
 
 // Mount is something that a container sees in its root file system.
@@ -96,22 +98,10 @@ func setReadOnly(fd int, flags uint) error {
 	return unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|flags, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
 }
 
-// enter makes dir, a mount point, the root of the namespace. An initramfs can't
-// be exchanged, but covered.
+// enter makes dir, a mount point, the root of the namespace.
 func enter(dir *os.File) error {
 	if err := unix.Fchdir(int(dir.Fd())); err != nil {
 		return fmt.Errorf("enter root file system: %w", err)
 	}
-	err := unix.PivotRoot(".", ".")
-	if err == nil {
-		err = unix.Unmount(".", unix.MNT_DETACH)
-	} else if errors.Is(err, unix.EINVAL) {
-		if err = unix.Mount(".", "/", "", unix.MS_MOVE, ""); err == nil {
-			err = unix.Chroot(".")
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("change root: %w", err)
-	}
-	return unix.Chdir("/")
+	return pivot.Enter()
 }

@@ -1,10 +1,11 @@
 package jail
 
 import (
-	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/rootfs/pivot"
 )
 
 // where is the directory that is covered: every host has it.
@@ -35,17 +36,5 @@ func enterEmptyRoot() error {
 	if err := unix.Chdir(where); err != nil {
 		return fmt.Errorf("enter it: %w", err)
 	}
-	err := unix.PivotRoot(".", ".")
-	if err == nil {
-		err = unix.Unmount(".", unix.MNT_DETACH)
-	} else if errors.Is(err, unix.EINVAL) {
-		// An initramfs can't be exchanged, but covered.
-		if err = unix.Mount(".", "/", "", unix.MS_MOVE, ""); err == nil {
-			err = unix.Chroot(".")
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("change to it: %w", err)
-	}
-	return unix.Chdir("/")
+	return pivot.Enter()
 }

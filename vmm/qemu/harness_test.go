@@ -2,21 +2,15 @@ package qemu
 
 import (
 	"bytes"
-	"debug/elf"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
-	"github.com/microvm/microvm/rootfs/guestimage"
+	"github.com/microvm/microvm/vmm/boot/boottest"
 )
-
-// kernelVariable names the guest kernel.
-const kernelVariable = "MICROVM_KERNEL"
 
 // console keeps all that the guest prints, up to a bound.
 type console struct {
@@ -54,17 +48,14 @@ func (c *console) waitFor(t *testing.T, text string) {
 	t.Fatalf("guest did not print %q in a minute; console:\n%s", text, c.Bytes())
 }
 
-// needs skips the test unless QEMU and a guest kernel are there.
-func needs(t *testing.T) (kernel *os.File) {
+// kernel opens the guest kernel; the test is skipped unless that and QEMU are
+// there.
+func kernel(t *testing.T) *os.File {
 	t.Helper()
-	path := os.Getenv(kernelVariable)
-	if path == "" {
-		t.Skipf("needs a guest kernel: %s names none", kernelVariable)
-	}
 	if _, err := find(""); err != nil {
 		t.Skip(err)
 	}
-	return open(t, path)
+	return boottest.Kernel(t)
 }
 
 func open(t *testing.T, path string) *os.File {
@@ -85,7 +76,7 @@ func config(t *testing.T, name string) (Config, *console) {
 	log := logrus.New()
 	log.SetOutput(t.Output())
 	return Config{
-		CPUs: 1, Memory: 256 << 20, Kernel: needs(t), Initramfs: initramfs(t),
+		CPUs: 1, Memory: 256 << 20, Kernel: kernel(t), Initramfs: boottest.Initramfs(t),
 		Cmdline: guestTestVariable + "=" + name, Console: out,
 		Log: logrus.NewEntry(log),
 	}, out
@@ -126,69 +117,4 @@ func run(t *testing.T, name, want string, change func(*Config)) *console {
 	}
 	finish(t, start(t, cfg), out, want)
 	return out
-}
-
-var guestBinary = sync.OnceValues(buildGuest)
-
-// guestDir is where buildGuest built, for TestMain to remove.
-var guestDir string
-
-// buildGuest returns a static build of this test: the running one may need a
-// dynamic loader, as with the race detector, which a guest has not.
-func buildGuest() (string, error) {
-	exe, err := os.Executable()
-	if err != nil {
-		return "", err
-	}
-	if static(exe) {
-		return exe, nil
-	}
-	if guestDir, err = os.MkdirTemp("", "qemu-test"); err != nil {
-		return "", err
-	}
-	path := filepath.Join(guestDir, "init")
-	build := exec.Command("go", "test", "-c", "-o", path, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", &os.PathError{Op: "build guest: " + string(out), Path: path, Err: err}
-	}
-	return path, nil
-}
-
-func static(path string) bool {
-	f, err := elf.Open(path)
-	if err != nil {
-		return false
-	}
-	defer f.Close()
-	for _, p := range f.Progs {
-		if p.Type == elf.PT_INTERP {
-			return false
-		}
-	}
-	return true
-}
-
-// initramfs is an archive whose only file is this test.
-func initramfs(t *testing.T) *os.File {
-	t.Helper()
-	path, err := guestBinary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	binary := open(t, path)
-	defer binary.Close()
-	info, err := binary.Stat()
-	if err != nil {
-		t.Fatal(err)
-	}
-	archive, err := os.Create(filepath.Join(t.TempDir(), "initramfs"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { archive.Close() })
-	if err := guestimage.WriteInitramfs(archive, binary, info.Size()); err != nil {
-		t.Fatal(err)
-	}
-	return archive
 }

@@ -188,7 +188,7 @@ func TestQEMUFails(t *testing.T) {
 }
 
 func TestKernelThatIsNone(t *testing.T) {
-	needs(t)
+	kernel(t)
 	path := t.TempDir() + "/kernel"
 	if err := os.WriteFile(path, []byte("not a kernel"), 0o644); err != nil {
 		t.Fatal(err)

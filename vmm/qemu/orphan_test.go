@@ -31,7 +31,7 @@ func TestParent(t *testing.T) {
 }
 
 func TestQEMUDiesWithItsParent(t *testing.T) {
-	needs(t)
+	kernel(t)
 	for _, when := range []string{"early", "late"} {
 		t.Run(when, func(t *testing.T) {
 			parent := exec.Command(os.Args[0], "-test.run=^TestParent$")

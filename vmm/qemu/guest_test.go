@@ -62,7 +62,12 @@ func must(err error) {
 
 // powerOff writes code to the exit port, when all that was printed is out.
 func powerOff(code byte) {
-	must(unix.IoctlSetInt(1, unix.TCSBRK, 1))
+	// Go's scheduler interrupts a drain that takes long.
+	err := error(unix.EINTR)
+	for errors.Is(err, unix.EINTR) {
+		err = unix.IoctlSetInt(1, unix.TCSBRK, 1)
+	}
+	must(err)
 	f, err := os.OpenFile("/dev/port", os.O_RDWR, 0)
 	must(err)
 	_, err = f.WriteAt([]byte{code}, exitPort)

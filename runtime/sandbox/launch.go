@@ -115,10 +115,11 @@ func (vm *VM) start(d *donation, logs *os.File) error {
 }
 
 func (vm *VM) abandon(logs *os.File) {
-	for _, c := range []interface{ Close() error }{vm.control, vm.ready} {
-		if c != nil {
-			c.Close()
-		}
+	if vm.control != nil {
+		vm.control.Close()
+	}
+	if vm.ready != nil {
+		vm.ready.Close()
 	}
 	if logs != nil {
 		logs.Close()

@@ -230,3 +230,38 @@ func TestWordsOfAnEnd(t *testing.T) {
 		t.Error(text)
 	}
 }
+
+// TestTooFewDescriptorsForALaunch runs out of them at each step of it.
+func TestTooFewDescriptorsForALaunch(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)
+	dir := t.TempDir()
+	free, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := uint64(free.Fd())
+	free.Close()
+	for more := range uint64(14) {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: first + more, Max: limit.Max}); err != nil {
+			t.Fatal(err)
+		}
+		vm, err := Launch(Config{
+			ID: "test", Machine: control.MachineSoftware, CPUs: 1, Memory: 1 << 20, Kernel: self, Initramfs: self, VMM: "/no/vmm",
+			Exports: []Export{{Name: "rootfs", Path: dir}}, Socket: filepath.Join(dir, "vsock.sock"),
+			Log: logrus.NewEntry(logrus.New()), Timeline: NewTimeline(Now()),
+		})
+		if err == nil {
+			vm.Close()
+			t.Fatalf("%d descriptors are enough", more)
+		}
+		os.Remove(filepath.Join(dir, "vsock.sock"))
+	}
+}

@@ -30,8 +30,9 @@ func (st Store) Create(s *State) (*Dir, error) {
 	if err := os.MkdirAll(st.Root, 0o700); err != nil {
 		return nil, fmt.Errorf("create state root: %w", err)
 	}
-	// Two rounds: the first may have to remove what a dead process left.
-	for range 2 {
+	// The first round may have to remove what a dead process left; creators of
+	// the same id may take each other's directory, still empty, for that.
+	for range 100 {
 		d, err := st.create(s)
 		if !errors.Is(err, ErrExists) || !st.removeStale(s.ID) {
 			return d, err

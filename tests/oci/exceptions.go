@@ -31,9 +31,9 @@ var notApplicable = map[string]boundary{
 		"recognises a bind mount by the name of its source on the host, which the guest is not told",
 		regexp.MustCompile(`^mounts\[\d+\] \(/mnt/etc-\w+\) found$`),
 	},
-	"delete_resources":            {pidsInGuest, regexp.MustCompile(`^get pids cgroup data$`)},
-	"linux_cgroups_pids":          {pidsInGuest, regexp.MustCompile(`^get pids cgroup data$`)},
-	"linux_cgroups_relative_pids": {pidsInGuest, regexp.MustCompile(`^get pids cgroup data$`)},
+	"delete_resources":            {pidsInGuest, regexp.MustCompile(`^pids limit is set correctly$`)},
+	"linux_cgroups_pids":          {pidsInGuest, regexp.MustCompile(`^pids limit is set correctly$`)},
+	"linux_cgroups_relative_pids": {pidsInGuest, regexp.MustCompile(`^pids limit is set correctly$`)},
 }
 
 // failure is a program that runc 1.1.5 was measured to fail.

@@ -87,7 +87,7 @@ lab-binaries:
 .PHONY: test-binaries
 test-binaries: lab-binaries
 	@mkdir -p $(BIN)/tests
-	CGO_ENABLED=0 $(GO) test -c -o $(BIN)/tests/ ./tests/e2e ./tests/engines ./tests/shim ./vmm/kvm ./vmm/x86 ./vmm ./vmm/virtio/vsock ./cmd/microvm-vmm
+	CGO_ENABLED=0 $(GO) test -c -o $(BIN)/tests/ ./tests/e2e ./tests/engines ./tests/shim ./tests/chaos ./vmm/kvm ./vmm/x86 ./vmm ./vmm/virtio/vsock ./cmd/microvm-vmm
 
 .PHONY: conformance
 conformance: build ## run runtime-tools' validation programs (PEER=runc: with runc, too)
@@ -114,6 +114,14 @@ kubernetes-down: ## end it, and leave nothing
 .PHONY: kubernetes-test
 kubernetes-test: ## try on it what Kubernetes promises, with runc too (TESTS=regular expression)
 	@CGO_ENABLED=0 $(GO) test -count=1 -timeout=3h -v $(if $(TESTS),-run '$(TESTS)') ./tests/kubernetes
+
+ROUNDS ?= 200
+SEED ?= 1
+.PHONY: chaos
+chaos: build test-binaries ## do harm at random moments of containers, ROUNDS times from SEED on (half a minute each in all)
+	@containerd=$$(GO=$(GO) tests/shim/build-containerd); \
+	MICROVM_CONTAINERD=$${MICROVM_CONTAINERD:-$$containerd} MICROVM_MACHINE=$${MICROVM_MACHINE:-software} MICROVM_BIN=$(CURDIR)/$(BIN) \
+	MICROVM_ROUNDS=$(ROUNDS) MICROVM_SEED=$(SEED) $(BIN)/tests/chaos.test -test.v -test.timeout 24h
 
 .PHONY: bench
 bench: build lab-binaries ## measure against QEMU, side by side, on real KVM

@@ -79,6 +79,9 @@ func (d *Daemon) Start() error {
 	return fmt.Errorf("%s/containerd does not answer: %s", d.Bin, d.Log(0))
 }
 
+// PID is that of the daemon, which has been started.
+func (d *Daemon) PID() int { return d.process.Process.Pid }
+
 // Kill ends the daemon as a crash would.
 func (d *Daemon) Kill() error {
 	if err := d.process.Process.Kill(); err != nil {

@@ -65,14 +65,21 @@ func cacheDir() string {
 }
 
 // Compare fails the test for everything that is there now and was not before.
-// Processes that are about to end get a moment to do so.
+// Processes that are about to end get a moment to do so, with what is theirs.
 func Compare(t *testing.T, before Inventory) {
 	t.Helper()
-	now := Take(t, before.dir)
-	for end := time.Now().Add(10 * time.Second); len(more(now.processes, before.processes)) > 0 && time.Now().Before(end); {
+	left := Take(t, before.dir).beyond(before)
+	for end := time.Now().Add(10 * time.Second); len(left) > 0 && time.Now().Before(end); {
 		time.Sleep(50 * time.Millisecond)
-		now = Take(t, before.dir)
+		left = Take(t, before.dir).beyond(before)
 	}
+	for _, what := range left {
+		t.Errorf("left behind: %s", what)
+	}
+}
+
+// beyond lists what is in now and not in before.
+func (now Inventory) beyond(before Inventory) (left []string) {
 	for what, pair := range map[string][2]map[string]bool{
 		"process": {now.processes, before.processes},
 		"mount":   {now.mounts, before.mounts},
@@ -81,9 +88,10 @@ func Compare(t *testing.T, before Inventory) {
 		"link":    {now.links, before.links},
 	} {
 		for _, k := range more(pair[0], pair[1]) {
-			t.Errorf("left behind: %s %s", what, k)
+			left = append(left, what+" "+k)
 		}
 	}
+	return left
 }
 
 func more(now, before map[string]bool) []string {

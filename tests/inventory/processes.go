@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -26,6 +27,20 @@ func ProcessesOf(pid int, name string) []int {
 	return found
 }
 
+// Descendants finds the live processes below this one whose command name starts
+// with name.
+func Descendants(name string) []int {
+	var found []int
+	for pid := range descendants(os.Getpid()) {
+		if comm, _ := commAndParent(fmt.Sprintf("/proc/%d/stat", pid)); strings.HasPrefix(comm, name) {
+			found = append(found, pid)
+		}
+	}
+	sort.Ints(found)
+	return found
+}
+
+// commAndParent reads a /proc/PID/stat. What is a zombie has no name.
 func commAndParent(stat string) (comm string, ppid int) {
 	data, err := os.ReadFile(stat)
 	text := string(data)
@@ -35,6 +50,9 @@ func commAndParent(stat string) (comm string, ppid int) {
 	}
 	var state string
 	fmt.Sscan(text[end+1:], &state, &ppid)
+	if state == "Z" {
+		return "", ppid
+	}
 	return text[open+1 : end], ppid
 }
 

@@ -1,0 +1,167 @@
+package chaos
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/tests/command"
+	"github.com/microvm/microvm/tests/inventory"
+)
+
+// harm is something bad that happens.
+type harm struct {
+	name string
+	// deadly harm may end a container, fatal harm has to.
+	deadly, fatal bool
+	// before makes the call's world a bad one and returns what repairs it.
+	before func(t *testing.T, random *rand.Rand, cmd *exec.Cmd) (repair func())
+	// during happens in the middle of the call, which is process pid.
+	during func(t *testing.T, random *rand.Rand, pid int)
+	// leads are statuses that the harm may leave besides those.
+	leads []string
+	hit   bool // something happened
+}
+
+// signalled sends a signal to the processes that find returns, with SIGCONT
+// after a SIGSTOP.
+func signalled(name string, signal unix.Signal, fatal bool, find func(pid int) []int) *harm {
+	h := &harm{name: fmt.Sprintf("%s to %s", unix.SignalName(signal), name), deadly: signal == unix.SIGKILL}
+	h.fatal = fatal && h.deadly
+	h.during = func(t *testing.T, random *rand.Rand, pid int) {
+		pause := time.Duration(random.Int64N(int64(3 * time.Second)))
+		var stopped []int
+		for _, victim := range find(pid) {
+			if unix.Kill(victim, signal) == nil {
+				h.hit = true
+				stopped = append(stopped, victim)
+			}
+		}
+		if signal == unix.SIGSTOP && h.hit {
+			time.Sleep(pause)
+			for _, victim := range stopped {
+				_ = unix.Kill(victim, unix.SIGCONT) // it may be gone
+			}
+		}
+	}
+	return h
+}
+
+// both are a kill and a stop.
+func both(name string, fatal bool, find func(pid int) []int) []*harm {
+	return []*harm{signalled(name, unix.SIGKILL, fatal, find), signalled(name, unix.SIGSTOP, fatal, find)}
+}
+
+// itself finds the call.
+func itself(pid int) []int { return []int{pid} }
+
+// named finds processes of the test's by their command, without the call's own.
+func named(name string) func(int) []int {
+	return func(call int) []int {
+		return slices.DeleteFunc(inventory.Descendants(name), func(pid int) bool { return pid == call })
+	}
+}
+
+// crash is a panic of the guest's kernel, which is also what an end of the agent
+// is.
+func crash(f front) *harm {
+	h := &harm{name: "crash of the guest", deadly: true}
+	h.during = func(t *testing.T, _ *rand.Rand, _ int) {
+		h.hit = true // or so it may be, whatever is said
+		cmd := f.exec("echo c >/proc/sysrq-trigger")
+		hang := time.AfterFunc(command.Patience, func() {
+			t.Errorf("%v hangs", cmd.Args)
+			_ = cmd.Process.Kill()
+		})
+		defer hang.Stop()
+		_ = cmd.Run()
+	}
+	return h
+}
+
+// fewDescriptors lets the call and what it starts have few descriptors.
+func fewDescriptors() *harm {
+	h := &harm{name: "few descriptors"}
+	h.before = func(_ *testing.T, random *rand.Rand, cmd *exec.Cmd) func() {
+		n := strconv.Itoa(3 + random.IntN(60))
+		within(cmd, "prlimit", "--nofile="+n+":"+n)
+		h.hit = true
+		return func() {}
+	}
+	return h
+}
+
+// within makes a call one of another program, which gets it as its arguments.
+func within(cmd *exec.Cmd, program ...string) {
+	path, err := exec.LookPath(program[0])
+	if err != nil {
+		cmd.Err = err
+		return
+	}
+	cmd.Args = append(append(program, cmd.Path), cmd.Args[1:]...)
+	cmd.Path = path
+}
+
+// limited lets the call and what it starts be in a cgroup with a limit.
+func limited(controller, file string, limit func(*rand.Rand) int) *harm {
+	h := &harm{name: "little of " + controller}
+	h.before = func(t *testing.T, random *rand.Rand, cmd *exec.Cmd) func() {
+		dir := filepath.Join("/sys/fs/cgroup", controller, fmt.Sprintf("chaos-%d", os.Getpid()))
+		n := limit(random)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Skipf("needs cgroup v1 with %s to write to: %v", controller, err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(strconv.Itoa(n)), 0); err != nil {
+			t.Fatal(err)
+		}
+		within(cmd, "sh", "-c", `echo $$ >"$0" && exec "$@"`, filepath.Join(dir, "cgroup.procs"))
+		h.hit = true
+		return func() { t.Cleanup(func() { removeCgroup(t, dir) }) }
+	}
+	return h
+}
+
+// removeCgroup waits for what is on its way out.
+func removeCgroup(t *testing.T, dir string) {
+	var err error
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if err = unix.Rmdir(dir); err == nil {
+			return
+		}
+	}
+	t.Errorf("left behind in %s: %v", dir, err)
+}
+
+// fullDisk fills the file system of a directory.
+func fullDisk(dir string) *harm {
+	h := &harm{name: "full disk"}
+	h.before = func(t *testing.T, random *rand.Rand, _ *exec.Cmd) func() {
+		fill := filepath.Join(dir, "fill")
+		f, err := os.Create(fill)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		for err == nil {
+			_, err = f.Write(make([]byte, 4<<10))
+		}
+		st, err := f.Stat()
+		if err == nil {
+			err = f.Truncate(max(0, st.Size()-int64(random.IntN(4))<<12))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.hit = true
+		return func() { _ = os.Remove(fill) }
+	}
+	return h
+}

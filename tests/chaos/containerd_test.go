@@ -236,17 +236,24 @@ func (c *task) clean() {
 			c.t.Errorf("delete container: %v", o)
 		}
 	}
-	for _, pattern := range []string{
-		filepath.Join(c.Dir, "state", "*", "*", c.id), filepath.Join(c.Dir, "root", "*task*", "*", c.id),
-		"/sys/fs/cgroup/*/" + c.id, "/sys/fs/cgroup/*/*/" + c.id,
-	} {
-		if left, _ := filepath.Glob(pattern); len(left) > 0 {
-			c.t.Errorf("left behind: %v", left)
-		}
+	if !eventually(func() bool { return len(c.files()) == 0 }) { // containerd cleans up after a shim in its own time
+		c.t.Errorf("left behind: %v", c.files())
 	}
 	inventory.Compare(c.t, c.before)
 	if c.t.Failed() {
 		text := c.Log(int64(c.logged))
 		c.t.Logf("end of the log: %s", text[max(0, len(text)-6<<10):])
 	}
+}
+
+// files are files and cgroups named after the container.
+func (c *task) files() (all []string) {
+	for _, pattern := range []string{
+		filepath.Join(c.Dir, "state", "*", "*", c.id), filepath.Join(c.Dir, "root", "*task*", "*", c.id),
+		"/sys/fs/cgroup/*/" + c.id, "/sys/fs/cgroup/*/*/" + c.id,
+	} {
+		found, _ := filepath.Glob(pattern)
+		all = append(all, found...)
+	}
+	return all
 }

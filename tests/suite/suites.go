@@ -49,11 +49,6 @@ var suites = []suite{
 		env: []string{"MICROVM_MACHINE=software", "MICROVM_BIN=" + abs("bin")},
 	},
 	{
-		name: "chaos", about: "harm at a few random moments of containers in software, always the same",
-		command: []string{"bin/tests/chaos.test", "-test.v=test2json", "-test.timeout=20m", "-test.run=^TestCommandLine$"}, again: true,
-		env: []string{"MICROVM_MACHINE=software", "MICROVM_BIN=" + abs("bin")},
-	},
-	{
 		name: "oci", about: "runtime-tools' validation programs on the software machine",
 		command:  []string{"go", "test", "-count=1", "-parallel=2", "-timeout=20m", "-skip=^TestPeer$", "-json", "./tests/oci"},
 		env:      []string{"MICROVM_MACHINE=software", "MICROVM_BIN=" + abs("bin")},

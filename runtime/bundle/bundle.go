@@ -51,8 +51,9 @@ func LoadInPod(dir string, pod Pod) (*Bundle, error) {
 		}
 		return nil, err
 	}
-	makeOwnUser(spec)
-	b := &Bundle{Dir: dir, Spec: spec, joined: join(spec, pod.PID)}
+	b := &Bundle{Dir: dir, Spec: spec}
+	b.makeOwnUser()
+	b.joined = join(spec, pod.PID)
 	err = Validate(spec)
 	if err == nil {
 		err = b.refusedInPod()

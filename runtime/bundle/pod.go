@@ -198,12 +198,13 @@ func (p *Plan) guestPod(b *Bundle) {
 
 // makeOwnUser has a pod's sandbox make a user namespace in the guest, like the one
 // that containerd has made for the pod's network on the host.
-func makeOwnUser(spec *specs.Spec) {
-	if spec.Linux == nil || PodID(spec.Annotations) == "" || spec.Annotations[containerTypeAnnotation] != "sandbox" {
+func (b *Bundle) makeOwnUser() {
+	l := b.Spec.Linux
+	if l == nil || !b.IsSandbox() || len(l.UIDMappings) == 0 {
 		return
 	}
-	for i := range spec.Linux.Namespaces {
-		if ns := &spec.Linux.Namespaces[i]; ns.Type == specs.UserNamespace && len(spec.Linux.UIDMappings) > 0 {
+	for i := range l.Namespaces {
+		if ns := &l.Namespaces[i]; ns.Type == specs.UserNamespace {
 			ns.Path = ""
 		}
 	}

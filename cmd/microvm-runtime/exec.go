@@ -30,7 +30,7 @@ func execCommand() *cli.Command {
 			&cli.StringFlag{Name: "pid-file", Usage: "specify the file to write the process id to"},
 			&cli.StringFlag{Name: "pidfd-socket", Usage: "path to an AF_UNIX socket which will receive a file descriptor referencing the process"},
 			&cli.StringFlag{Name: "process-label", Usage: "accepted: labels mean nothing in the guest"},
-			&cli.StringFlag{Name: "apparmor", Usage: "accepted: profiles mean nothing in the guest"},
+			&cli.StringFlag{Name: "apparmor", Usage: "refused, but for those that engines give by themselves: the guest has no AppArmor"},
 			&cli.BoolFlag{Name: "no-new-privs", Usage: "set the no new privileges value for the process"},
 			&cli.StringSliceFlag{Name: "cap", Aliases: []string{"c"}, Usage: "add a capability to the bounding set for the process"},
 			&cli.BoolFlag{Name: "ignore-paused", Usage: "wait for a paused container to be resumed"},
@@ -114,6 +114,9 @@ func execProcess(c *cli.Context, dir string) (*specs.Process, error) {
 	p.Terminal = c.Bool("tty")
 	if c.IsSet("no-new-privs") {
 		p.NoNewPrivileges = c.Bool("no-new-privs")
+	}
+	if c.IsSet("apparmor") {
+		p.ApparmorProfile = c.String("apparmor")
 	}
 	addCapabilities(p, c.StringSlice("cap"))
 	if err := setUser(&p.User, c.String("user"), c.Int64Slice("additional-gids")); err != nil {

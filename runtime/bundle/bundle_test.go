@@ -64,6 +64,7 @@ func TestMistakesNameTheField(t *testing.T) {
 		"process.cwd: Cwd property must not":    func(s *specs.Spec) { s.Process.Cwd = "" },
 		`process.cwd: Cwd must be an absolute`:  func(s *specs.Spec) { s.Process.Cwd = "tmp" },
 		"process.env[2]":                        func(s *specs.Spec) { s.Process.Env = append(s.Process.Env, "A=\x00") },
+		"process.apparmorProfile":               func(s *specs.Spec) { s.Process.ApparmorProfile = "profile-of-mine" },
 		"wrong rlimit value: RLIMIT_FOO":        func(s *specs.Spec) { s.Process.Rlimits[0].Type = "RLIMIT_FOO" },
 		"soft limit 2 is over hard limit 1":     func(s *specs.Spec) { s.Process.Rlimits[0] = specs.POSIXRlimit{Type: "RLIMIT_CORE", Soft: 2, Hard: 1} },
 		"RLIMIT_NOFILE is there twice":          func(s *specs.Spec) { s.Process.Rlimits = append(s.Process.Rlimits, s.Process.Rlimits...) },

@@ -67,7 +67,19 @@ func ValidateProcess(p *specs.Process) error {
 			return invalid(fmt.Sprintf("process.env[%d]", i), "holds a zero byte")
 		}
 	}
+	if !enginesProfile(p.ApparmorProfile) {
+		return invalid("process.apparmorProfile", "%q is not supported, the guest has no AppArmor: leave it out, or set unconfined", p.ApparmorProfile)
+	}
 	return validateRlimits(p.Rlimits)
+}
+
+// enginesProfiles of AppArmor are those that engines give every container on a
+// host which has it. None of them says more than that a container is not to
+// reach the host, for which it has a machine. Podman adds its version to its own.
+var enginesProfiles = []string{"", "unconfined", "docker-default", "cri-containerd.apparmor.d", "nerdctl-default", "crio-default"}
+
+func enginesProfile(name string) bool {
+	return slices.Contains(enginesProfiles, name) || strings.HasPrefix(name, "containers-default-")
 }
 
 // rlimits of getrlimit(2) on Linux.

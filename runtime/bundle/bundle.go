@@ -27,9 +27,10 @@ type Bundle struct {
 	// Dir is absolute.
 	Dir  string
 	Spec *specs.Spec
-	// joined are the namespaces that the container shares with its pod; Spec
-	// has them no more.
+	// joined are the namespaces that the container shares with its pod, or with
+	// target; Spec has them no more.
 	joined []specs.LinuxNamespaceType
+	target int
 	pod    *specs.LinuxResources
 }
 
@@ -53,7 +54,7 @@ func LoadInPod(dir string, pod Pod) (*Bundle, error) {
 	}
 	b := &Bundle{Dir: dir, Spec: spec}
 	b.makeOwnUser()
-	b.joined = join(spec, pod.PID)
+	b.join(pod)
 	err = Validate(spec)
 	if err == nil {
 		err = b.refusedInPod()

@@ -122,6 +122,9 @@ type Pod struct {
 	// PID is the host's process that stands for the machine: its namespaces can
 	// be joined.
 	PID int
+	// Peers are what stands among the host's processes for other containers of
+	// the pod, whose processes can be shared.
+	Peers []int
 	// Dir may have PodFiles.
 	Dir string
 }
@@ -152,23 +155,34 @@ func (p Pod) files(spec *specs.Spec) (mounts []specs.Mount) {
 // joinable are the namespaces of a pod that its containers may share.
 var joinable = []specs.LinuxNamespaceType{specs.IPCNamespace, specs.UTSNamespace, specs.PIDNamespace, specs.UserNamespace}
 
-// join takes the namespaces out of spec that are those of the process pid, which
-// stands for the pod's machine, and returns their kinds.
-func join(spec *specs.Spec, pid int) (joined []specs.LinuxNamespaceType) {
-	if spec.Linux == nil || pid == 0 {
-		return nil
+// join takes the namespaces out of the configuration that are those of the pod, or
+// of a container in it, and keeps in mind which these are.
+func (b *Bundle) join(pod Pod) {
+	l := b.Spec.Linux
+	if l == nil || pod.PID == 0 {
+		return
 	}
-	spec.Linux.Namespaces = slices.DeleteFunc(spec.Linux.Namespaces, func(ns specs.LinuxNamespace) bool {
-		if !slices.Contains(joinable, ns.Type) || ns.Path != fmt.Sprintf("/proc/%d/ns/%s", pid, procNames[ns.Type]) {
+	l.Namespaces = slices.DeleteFunc(l.Namespaces, func(ns specs.LinuxNamespace) bool {
+		if !slices.Contains(joinable, ns.Type) {
 			return false
 		}
-		joined = append(joined, ns.Type)
+		of := func(pid int) bool { return ns.Path == fmt.Sprintf("/proc/%d/ns/%s", pid, procNames[ns.Type]) }
+		if i := slices.IndexFunc(pod.Peers, of); i >= 0 && ns.Type == specs.PIDNamespace {
+			b.target = pod.Peers[i]
+		} else if !of(pod.PID) {
+			return false
+		}
+		b.joined = append(b.joined, ns.Type)
 		return true
 	})
-	return joined
 }
 
-// Joins tells whether the container shares a kind of namespace with its pod.
+// Target is what stands on the host for the container whose processes this one
+// shares (as of `kubectl debug --target`), 0 if there is none.
+func (b *Bundle) Target() int { return b.target }
+
+// Joins tells whether the container shares a kind of namespace with its pod, or with
+// a container of it.
 func (b *Bundle) Joins(kind specs.LinuxNamespaceType) bool { return slices.Contains(b.joined, kind) }
 
 // guestPod makes the guest's configuration that of a container of a pod: what
@@ -213,15 +227,14 @@ func (b *Bundle) makeOwnUser() {
 // Held are the kinds of namespaces that the container shares with its pod and that
 // are not the machine's own: a process in the guest has to hold them. A user
 // namespace has all others of the pod with it, or its root had no rights there.
-func (b *Bundle) Held() []specs.LinuxNamespaceType {
+func (b *Bundle) Held() (kinds []specs.LinuxNamespaceType) {
 	switch {
 	case b.Joins(specs.UserNamespace):
-		return append(slices.Clone(b.joined), specs.NetworkNamespace)
+		kinds = append(slices.Clone(b.joined), specs.NetworkNamespace)
 	case b.Joins(specs.PIDNamespace):
-		return []specs.LinuxNamespaceType{specs.PIDNamespace}
-	default:
-		return nil
+		kinds = []specs.LinuxNamespaceType{specs.PIDNamespace}
 	}
+	return slices.DeleteFunc(kinds, func(k specs.LinuxNamespaceType) bool { return b.target != 0 && k == specs.PIDNamespace })
 }
 
 // procNames are the files in /proc/PID/ns.

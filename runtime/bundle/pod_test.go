@@ -71,6 +71,27 @@ func TestContainerSharesWhatItNames(t *testing.T) {
 	}
 }
 
+func TestProcessesOfAnotherContainer(t *testing.T) {
+	debug := func(s *specs.Spec) {
+		podContainer(s)
+		s.Linux.Namespaces[3].Path = "/proc/44/ns/pid"
+	}
+	b, err := LoadInPod(writeBundle(t, debug), Pod{PID: 42, Peers: []int{43, 44}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.Target() != 44 || !b.Joins(specs.PIDNamespace) || len(b.Held()) != 0 {
+		t.Errorf("target %d, joins %v, of the pod %v", b.Target(), b.joined, b.Held())
+	}
+	if _, err := LoadInPod(writeBundle(t, debug), Pod{PID: 42, Peers: []int{43}}); err == nil || !strings.Contains(err.Error(), "/proc/44/ns/pid") {
+		t.Errorf("of a container of another pod: %v", err)
+	}
+	ipc := func(s *specs.Spec) { podContainer(s); s.Linux.Namespaces[1].Path = "/proc/43/ns/ipc" }
+	if _, err := LoadInPod(writeBundle(t, ipc), Pod{PID: 42, Peers: []int{43}}); err == nil {
+		t.Error("another namespace of a container is taken")
+	}
+}
+
 func TestNamespacesOfOthersAreRefused(t *testing.T) {
 	for name, pid := range map[string]int{"no pod": 0, "another pod": 43} {
 		if _, err := LoadInPod(writeBundle(t, podContainer), Pod{PID: pid}); err == nil || !strings.Contains(err.Error(), "linux.namespaces[1]") {

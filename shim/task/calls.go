@@ -57,7 +57,7 @@ func (s *Service) State(_ context.Context, r *api.StateRequest) (*api.StateRespo
 	p.life.Lock()
 	defer p.life.Unlock()
 	return &api.StateResponse{
-		Id: t.id, ExecId: p.exec, Bundle: t.blueprint.Bundle.Dir, Pid: t.machine.pid(), Status: p.status,
+		Id: t.id, ExecId: p.exec, Bundle: t.blueprint.Bundle.Dir, Pid: t.pid(), Status: p.status,
 		Stdin: p.stdio.Stdin, Stdout: p.stdio.Stdout, Stderr: p.stdio.Stderr, Terminal: p.stdio.Terminal,
 		ExitStatus: p.exit, ExitedAt: p.exitedAt(),
 	}, nil
@@ -98,7 +98,7 @@ func (s *Service) Pids(_ context.Context, r *api.PidsRequest) (*api.PidsResponse
 	if err != nil {
 		return nil, err
 	}
-	return &api.PidsResponse{Processes: []*api.ProcessInfo{{Pid: t.machine.pid()}}}, nil
+	return &api.PidsResponse{Processes: []*api.ProcessInfo{{Pid: t.pid()}}}, nil
 }
 
 // Pause implements [api.TaskService].

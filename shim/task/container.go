@@ -33,6 +33,8 @@ type task struct {
 	guest     guestTask
 	blueprint *container.Blueprint
 	init      *process
+	stand     *stand      // nil where the machine stands for it on the host
+	guestPID  uint32      // of the first process, in the guest
 	exports   []string    // names of those in its pod's machine
 	disks     []string    // and their serials
 	size      bundle.Size // what it asks of the machine; under the service's making
@@ -75,14 +77,14 @@ func (s *Service) Create(ctx context.Context, r *api.CreateTaskRequest) (*api.Cr
 		return nil, err
 	}
 	s.events.Send(runtime.TaskCreateEventTopic, &events.TaskCreate{
-		ContainerID: t.id, Bundle: r.GetBundle(), Rootfs: rootfsMounts(r), Checkpoint: r.GetCheckpoint(), Pid: t.machine.pid(),
+		ContainerID: t.id, Bundle: r.GetBundle(), Rootfs: rootfsMounts(r), Checkpoint: r.GetCheckpoint(), Pid: t.pid(),
 		IO: &events.TaskIO{Stdin: r.GetStdin(), Stdout: r.GetStdout(), Stderr: r.GetStderr(), Terminal: r.GetTerminal()},
 	})
 	go s.watch(t, t.init)
 	if !t.blueprint.Bundle.IsSandbox() {
 		go s.watchMemory(t)
 	}
-	return &api.CreateTaskResponse{Pid: t.machine.pid()}, nil
+	return &api.CreateTaskResponse{Pid: t.pid()}, nil
 }
 
 // add makes a task and lets it be found. s.making is held.
@@ -123,7 +125,7 @@ func (s *Service) create(ctx context.Context, r *api.CreateTaskRequest) (t *task
 	t = &task{id: r.GetId(), execs: map[string]*process{}, shapes: s.machine == nil}
 	var pod bundle.Pod
 	if s.machine != nil {
-		pod = bundle.Pod{PID: int(s.machine.pid()), Dir: s.machine.dir}
+		pod = bundle.Pod{PID: int(s.machine.pid()), Peers: s.stands(), Dir: s.machine.dir}
 	} else if s.engine.Config, err = Configure(ctx, r.GetOptions()); err != nil {
 		return nil, err
 	}
@@ -207,10 +209,12 @@ func (t *task) createInGuest(ctx context.Context, r *api.CreateTaskRequest) erro
 		Id: t.id, Bundle: r.GetBundle(), Rootfs: t.blueprint.Plan.Root, Terminal: r.GetTerminal(),
 		Stdin: io.guest.Stdin, Stdout: io.guest.Stdout, Stderr: io.guest.Stderr, Options: options,
 	}
-	if _, err := ask(ctx, t, workGrace, request, t.machine.agent().Create); err != nil {
+	made, err := ask(ctx, t, workGrace, request, t.machine.agent().Create)
+	if err != nil {
 		io.close()
 		return err
 	}
+	t.guestPID = made.GetPid()
 	io.flow()
 	return nil
 }
@@ -220,7 +224,7 @@ func (t *task) hookState(st specs.ContainerState) specs.State {
 	b := t.blueprint.Bundle
 	o := specs.State{Version: specs.Version, ID: t.id, Status: st, Bundle: b.Dir, Annotations: b.Spec.Annotations}
 	if st != specs.StateStopped {
-		o.Pid = t.machine.vm.PID()
+		o.Pid = int(t.pid())
 	}
 	return o
 }

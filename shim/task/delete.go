@@ -44,7 +44,7 @@ func (s *Service) Delete(ctx context.Context, r *api.DeleteRequest) (*api.Delete
 	} else if err := s.remove(ctx, t); err != nil {
 		return nil, asStatus(err)
 	}
-	return &api.DeleteResponse{Pid: t.machine.pid(), ExitStatus: p.exit, ExitedAt: p.exitedAt()}, nil
+	return &api.DeleteResponse{Pid: t.pid(), ExitStatus: p.exit, ExitedAt: p.exitedAt()}, nil
 }
 
 // deletable refuses a process that runs.
@@ -74,7 +74,7 @@ func (s *Service) remove(ctx context.Context, t *task) error {
 	}
 	p := t.init
 	s.events.Send(runtime.TaskDeleteEventTopic, &events.TaskDelete{
-		ContainerID: t.id, Pid: t.machine.pid(), ExitStatus: p.exit, ExitedAt: p.exitedAt(),
+		ContainerID: t.id, Pid: t.pid(), ExitStatus: p.exit, ExitedAt: p.exitedAt(),
 	})
 	return nil
 }

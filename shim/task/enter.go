@@ -2,6 +2,8 @@ package task
 
 import (
 	"context"
+
+	"github.com/containerd/log"
 )
 
 // enter gives t its machine: a new one, or the pod's with t's exports.
@@ -32,7 +34,7 @@ func (s *Service) enter(ctx context.Context, t *task) (err error) {
 }
 
 // visit puts t into its pod's machine.
-func (s *Service) visit(ctx context.Context, t *task) error {
+func (s *Service) visit(ctx context.Context, t *task) (err error) {
 	t.machine = s.machine
 	if err := s.makeRoom(ctx, t, t.blueprint.Plan.Size); err != nil {
 		return t.machine.explain(err)
@@ -53,11 +55,13 @@ func (s *Service) visit(ctx context.Context, t *task) error {
 		t.exports = append(t.exports, name)
 		t.blueprint.Plan.Remount(x.Name, name)
 	}
-	if err := t.runCreateHooks(ctx); err != nil {
-		s.leave(ctx, t, false)
-		return err
+	if t.stand, err = newStand(t.blueprint.Bundle, int(t.machine.pid())); err == nil {
+		err = t.runCreateHooks(ctx)
 	}
-	return nil
+	if err != nil {
+		s.leave(ctx, t, false)
+	}
+	return t.machine.explain(err)
 }
 
 // withdraw takes t's exports and disks away.
@@ -71,8 +75,11 @@ func (t *task) withdraw(ctx context.Context) {
 	t.exports, t.disks = nil, nil
 }
 
-// leave takes t's exports and disks away, or ends the machine.
+// leave takes t's stand, exports and disks away, or ends the machine.
 func (s *Service) leave(ctx context.Context, t *task, last bool) {
+	if err := t.stand.leave(); err != nil {
+		log.G(ctx).WithError(err).Warn("what stood for the container on the host is left")
+	}
 	if last {
 		t.machine.shutdown(ctx)
 		s.machine, s.sandbox, s.holder = nil, nil, 0

@@ -37,15 +37,28 @@ func (s *Service) joinPod(ctx context.Context, t *task) error {
 	if s.sandbox != nil {
 		t.blueprint.Plan.InheritSysctls(s.sandbox.blueprint.Bundle)
 	}
-	held := t.blueprint.Bundle.Held()
-	if len(held) == 0 {
+	if held := t.blueprint.Bundle.Held(); len(held) > 0 {
+		pid, err := s.namespaceHolder(ctx)
+		if err != nil {
+			return err
+		}
+		t.blueprint.Plan.Join(pid, held)
+	}
+	return s.joinTarget(t)
+}
+
+// joinTarget gives t the processes of the container of the pod that it names, if it
+// names one.
+func (s *Service) joinTarget(t *task) error {
+	pid := t.blueprint.Bundle.Target()
+	if pid == 0 {
 		return nil
 	}
-	pid, err := s.namespaceHolder(ctx)
-	if err != nil {
-		return err
+	target := s.standFor(pid)
+	if target == nil || target.init.over() {
+		return status.Error(codes.FailedPrecondition, "the container whose processes are to be shared has ended: name one that runs")
 	}
-	t.blueprint.Plan.Join(pid, held)
+	t.blueprint.Plan.Join(target.guestPID, []specs.LinuxNamespaceType{specs.PIDNamespace})
 	return nil
 }
 

@@ -61,6 +61,16 @@ func (p *process) turn(from, to api.Status) {
 	}
 }
 
+// over tells whether its end is known.
+func (p *process) over() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // hasRun tells whether there was a process ever: an exec is none before its start.
 func (p *process) hasRun() bool {
 	p.life.Lock()
@@ -104,7 +114,7 @@ func (s *Service) end(t *task, p *process, code uint32, at time.Time) {
 	p.status, p.exit, p.at = api.Status_STOPPED, code, at
 	if (p.started || p.exec == "") && !t.silent {
 		s.events.Send(runtime.TaskExitEventTopic, &events.TaskExit{
-			ContainerID: p.id, ID: p.eventID(), Pid: t.machine.pid(), ExitStatus: code, ExitedAt: timestamppb.New(at),
+			ContainerID: p.id, ID: p.eventID(), Pid: t.pid(), ExitStatus: code, ExitedAt: timestamppb.New(at),
 		})
 	}
 	close(p.done)

@@ -83,7 +83,7 @@ func (s *Service) Connect(_ context.Context, r *api.ConnectRequest) (*api.Connec
 	if err != nil {
 		return nil, err
 	}
-	return &api.ConnectResponse{ShimPid: uint32(os.Getpid()), TaskPid: t.machine.pid(), Version: api.Version}, nil
+	return &api.ConnectResponse{ShimPid: uint32(os.Getpid()), TaskPid: t.pid(), Version: api.Version}, nil
 }
 
 // Shutdown implements [api.TaskService]. It ends the shim when it has no

@@ -25,7 +25,7 @@ func (s *Service) Start(ctx context.Context, r *api.StartRequest) (*api.StartRes
 	if p.exec == "" {
 		t.runLateHooks(ctx, hooks.Poststart, specs.StateRunning)
 	}
-	return &api.StartResponse{Pid: t.machine.pid()}, nil
+	return &api.StartResponse{Pid: t.pid()}, nil
 }
 
 // start holds back the process's exit until its start is made known.
@@ -43,10 +43,10 @@ func (s *Service) start(ctx context.Context, t *task, p *process, r *api.StartRe
 	}
 	p.started, p.status = true, api.Status_RUNNING
 	if p.exec == "" {
-		s.events.Send(runtime.TaskStartEventTopic, &events.TaskStart{ContainerID: t.id, Pid: t.machine.pid()})
+		s.events.Send(runtime.TaskStartEventTopic, &events.TaskStart{ContainerID: t.id, Pid: t.pid()})
 		return nil
 	}
-	s.events.Send(runtime.TaskExecStartedEventTopic, &events.TaskExecStarted{ContainerID: t.id, ExecID: p.exec, Pid: t.machine.pid()})
+	s.events.Send(runtime.TaskExecStartedEventTopic, &events.TaskExecStarted{ContainerID: t.id, ExecID: p.exec, Pid: t.pid()})
 	go s.watch(t, p)
 	return nil
 }

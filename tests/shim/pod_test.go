@@ -2,6 +2,7 @@ package shim
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -22,9 +23,10 @@ const podNamespace = "k8s.io"
 
 // Modes of namespaces in CRI.
 const (
-	ofPod  = 0
-	ofSelf = 1
-	ofNode = 2
+	ofPod    = 0
+	ofSelf   = 1
+	ofNode   = 2
+	ofTarget = 3
 )
 
 // pods is the CRI side of a daemon, driven by crictl as a kubelet does.
@@ -211,6 +213,7 @@ func TestPod(t *testing.T) {
 		one.hasItsSize(a)
 		one.hasItsSettings(a)
 		one.sharesProcesses()
+		one.seesTarget()
 		one.survivesOutOfMemory(a)
 		one.hasVolumes()
 		one.seesUpdatedVolume()
@@ -306,6 +309,43 @@ func (p pod) sharesProcesses() {
 		t.Errorf("after b's end: %s", p.in(a, "ps"))
 	}
 	p.crictl("rm", "--force", alone, a, b).Output()
+}
+
+// seesTarget, the one container whose processes it asks for, and not the other;
+// what stands for each on the host shows its root file system.
+func (p pod) seesTarget() {
+	t := p.t
+	t.Helper()
+	a := p.container("echo a >/mark; exec sleep 1111", private(nil))
+	b := p.container("echo b >/mark; exec sleep 2222", private(nil))
+	look := p.container(idle, withNamespaces(nil, object{"network": ofNode, "pid": ofTarget, "target_id": b}))
+	command.Eventually(t, "the marks are made", func() bool { return p.in(a, "cat", "/mark") == "a" && p.in(b, "cat", "/mark") == "b" })
+	if seen := p.in(look, "ps"); !strings.Contains(seen, "sleep 2222") || strings.Contains(seen, "sleep 1111") {
+		t.Errorf("processes beside the target's: %s", seen)
+	}
+	for id, want := range map[string]string{a: "a\n", b: "b\n"} {
+		root := fmt.Sprintf("/proc/%d/root", p.pid(id))
+		if got, err := os.ReadFile(root + "/mark"); err != nil || string(got) != want {
+			t.Errorf("root of %s on the host: %q, %v", want, got, err)
+		}
+		p.crictl("rm", "--force", id).Output()
+		if _, err := os.Stat(root); err == nil {
+			t.Errorf("%s is left", root)
+		}
+	}
+	p.waitExited(look) // with the namespace
+	p.crictl("rm", look).Output()
+}
+
+// pid is a container's on the host.
+func (p pods) pid(id string) int {
+	p.t.Helper()
+	var o struct{ Info struct{ PID int } }
+	text := p.crictl("inspect", id).Output()
+	if err := json.Unmarshal([]byte(text), &o); err != nil || o.Info.PID == 0 {
+		p.t.Fatalf("%v: %s", err, text)
+	}
+	return o.Info.PID
 }
 
 // survivesOutOfMemory of one container.

@@ -58,7 +58,7 @@ func (e *Engine) build(c *container, spec *specs.Spec, layers []*api.Mount, stdi
 	if err := e.mountRoot(c, spec, layers); err != nil {
 		return err
 	}
-	if err := errors.Join(c.useDisks(spec), sizeSharedMemory(spec)); err != nil {
+	if err := errors.Join(c.useDisks(spec), sizeSharedMemory(spec), e.useMemory(c, spec)); err != nil {
 		return err
 	}
 	findExports(spec)

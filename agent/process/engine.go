@@ -23,6 +23,7 @@ type Engine struct {
 	state   string // libcontainer's directory
 	roots   string // where the containers' roots are mounted
 	layers  string // and what these are made of
+	memory  string // where places in file systems in memory are mounted
 	streams *Streams
 	reaper  *Reaper
 	disks   disks
@@ -37,9 +38,9 @@ type Engine struct {
 // mounts the containers' roots there, and finds standard streams in streams, which stays the
 // caller's. Close ends it.
 func NewEngine(dir string, streams *Streams) (*Engine, error) {
-	state, roots, layers := filepath.Join(dir, "state"), filepath.Join(dir, "roots"), filepath.Join(dir, "layers")
+	state, roots, layers, memory := filepath.Join(dir, "state"), filepath.Join(dir, "roots"), filepath.Join(dir, "layers"), filepath.Join(dir, "memory")
 	// The root of a user namespace is nobody here, but has to pass.
-	for _, d := range []string{state, roots, layers} {
+	for _, d := range []string{state, roots, layers, memory} {
 		if err := os.MkdirAll(d, 0o711); err != nil {
 			return nil, fmt.Errorf("make state directory: %w", err)
 		}
@@ -48,6 +49,7 @@ func NewEngine(dir string, streams *Streams) (*Engine, error) {
 		state:      state,
 		roots:      roots,
 		layers:     layers,
+		memory:     memory,
 		streams:    streams,
 		reaper:     NewReaper(),
 		containers: make(map[string]*container),

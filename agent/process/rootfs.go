@@ -77,6 +77,22 @@ func (r *rootfs) mkdir(path string) error {
 	return nil
 }
 
+// mountPoint makes a directory, or a file if fd is not a directory's.
+func (r *rootfs) mountPoint(path string, fd int) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return fmt.Errorf("find what to mount: %w", err)
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		return r.mkdir(path)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		return fmt.Errorf("make mount point: %w", err)
+	}
+	r.made = append(r.made, path)
+	return nil
+}
+
 func (r *rootfs) bind(source, target string) error {
 	if err := unix.Mount(source, target, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return err

@@ -73,6 +73,9 @@ func (p *Plan) splitBind(b *Bundle, i int, m *specs.Mount, stat Stat) (file bool
 	if p.splitSharedMemory(m, source) {
 		return false, nil
 	}
+	if yes, err := p.splitMemory(b, m, source); yes || err != nil {
+		return false, err
+	}
 	p.dropData(m)
 	st, err := stat(source)
 	if err != nil {

@@ -216,6 +216,7 @@ func TestPod(t *testing.T) {
 		one.seesTarget()
 		one.survivesOutOfMemory(a)
 		one.hasVolumes()
+		one.hasMemory()
 		one.seesUpdatedVolume()
 		one.sharesSocket()
 		one.outlivesContainers(a)

@@ -1,6 +1,7 @@
 package shim
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -50,6 +51,59 @@ func (p pod) hasVolumes() {
 		t.Errorf("a full volume: %v", o)
 	}
 	checkVolumeDevice(t, p)
+}
+
+// hasMemory in volumes that are empty at first, as kubelet makes them: the guest's
+// own, shared by containers, of the size and with the owners that it has given them.
+func (p pod) hasMemory() {
+	t := p.t
+	t.Helper()
+	host := t.TempDir() + "/volumes/kubernetes.io~empty-dir"
+	if err := os.MkdirAll(host, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	memory, sub := host+"/memory", t.TempDir()
+	mountAt(t, memory)
+	err := errors.Join(unix.Chmod(memory, 0o2770), os.Chown(memory, 0, 3000), os.Mkdir(memory+"/sub", 0o750), os.Chown(memory+"/sub", 1000, 3000))
+	if err == nil {
+		err = unix.Mount(memory+"/sub", sub, "", unix.MS_BIND, "")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(sub, unix.MNT_DETACH) })
+	linux := private(object{"resources": object{"memory_limit_in_bytes": 64 << 20}})
+	a := p.containerWith(idle, linux, volume(sub, "/sub", false))
+	b := p.containerWith(idle, linux, volume(memory, "/memory", false), volume(memory, "/ro", true))
+	if got := p.in(a, "stat", "-c", "%a %u:%g", "/sub"); got != "2750 1000:3000" {
+		t.Errorf("directory of a volume: %s", got)
+	}
+	if got := p.in(b, "stat", "-c", "%a %u:%g", "/memory"); got != "2770 0:3000" {
+		t.Errorf("volume: %s", got)
+	}
+	p.in(a, "sh", "-c", "echo of a >/sub/file")
+	if got := p.in(b, "cat", "/memory/sub/file", "/ro/sub/file"); got != "of a\nof a" {
+		t.Errorf("in the other container: %q", got)
+	}
+	if o := p.crictl("exec", "--sync", b, "sh", "-c", "touch /ro/new").Run(); o.Code == 0 || !strings.Contains(o.Stderr+o.Stdout, "Read-only") {
+		t.Errorf("read-only: %v", o)
+	}
+	if o := p.crictl("exec", "--sync", b, "sh", "-c", "dd if=/dev/zero of=/memory/full bs=1024 count=2000").Run(); o.Code == 0 || !strings.Contains(o.Stderr+o.Stdout, "No space left") {
+		t.Errorf("a full volume: %v", o)
+	}
+	if left, err := os.ReadDir(memory); err != nil || len(left) != 1 {
+		t.Errorf("on the host: %v, %v", left, err)
+	}
+	p.in(b, "sh", "-c", "rm -r /memory/* && ln -s / /memory/sub")
+	p.crictl("rm", "--force", a).Output()
+	config := p.file(object{"metadata": object{"name": "link"}, "image": object{"image": image}, "linux": linux, "mounts": []object{volume(sub, "/sub", false)}})
+	if o := p.crictl("create", p.id, config, p.config).Run(); o.Code == 0 {
+		o = p.crictl("start", strings.TrimSpace(o.Stdout)).Run()
+		if o.Code == 0 || !strings.Contains(o.Stderr, "symbolic links") {
+			t.Errorf("a link that a container has put in the way: %v", o)
+		}
+	}
+	p.crictl("rm", "--force", b).Output()
 }
 
 // mountAt mounts a tmpfs of one MiB at dir, which it makes.

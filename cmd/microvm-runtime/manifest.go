@@ -16,10 +16,13 @@ import (
 
 func manifestCommand() *cli.Command {
 	return &cli.Command{
-		Name:         "manifest",
-		Usage:        "print a file that tells Kubernetes or containerd of the runtime",
-		ArgsUsage:    "<" + strings.Join(deploy.Names(), "|") + ">",
-		Flags:        []cli.Flag{&cli.Uint64Flag{Name: "memory", Value: 1024, Usage: "limit of the largest `pod` in MiB, which the overhead of the runtimeclass is meant for"}},
+		Name:      "manifest",
+		Usage:     "print a file that tells Kubernetes or containerd of the runtime",
+		ArgsUsage: "<" + strings.Join(deploy.Names(), "|") + ">",
+		Flags: []cli.Flag{
+			&cli.Uint64Flag{Name: "memory", Value: 1024, Usage: "limit of the largest `pod` in MiB, which the overhead of the runtimeclass is meant for"},
+			&cli.StringFlag{Name: "nodes", Usage: "`label` (KEY=VALUE) of the nodes that pods of the runtimeclass may be on; without it, all"},
+		},
 		Before:       arguments(1, 1),
 		OnUsageError: badFlag,
 		Action: func(c *cli.Context) error {
@@ -31,7 +34,13 @@ func manifestCommand() *cli.Command {
 			if limit == 0 || limit > 1<<30 {
 				return fmt.Errorf("--memory: %d MiB is not the limit of a pod", limit)
 			}
-			return deploy.Write(c.App.Writer, c.Args().First(), deploy.Values{Memory: container.Overhead(kind, limit)})
+			v := deploy.Values{Memory: container.Overhead(kind, limit)}
+			if c.IsSet("nodes") {
+				if v.Nodes, err = deploy.ParseLabel(c.String("nodes")); err != nil {
+					return fmt.Errorf("--nodes: %w", err)
+				}
+			}
+			return deploy.Write(c.App.Writer, c.Args().First(), v)
 		},
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"regexp"
 	"strings"
 	"text/template"
 )
@@ -19,6 +20,24 @@ var files embed.FS
 type Values struct {
 	// Memory is the overhead of a pod, in MiB.
 	Memory uint64
+	// Nodes is the label of nodes that pods may be on, nil for all.
+	Nodes *Label
+}
+
+// Label is one of an object of Kubernetes'.
+type Label struct{ Key, Value string }
+
+// label is what Kubernetes takes for one: a name, which may be after a domain, and
+// a value, which may be empty.
+var label = regexp.MustCompile(`^(([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?)=(([A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?)?)$`)
+
+// ParseLabel reads one as kubectl writes it, KEY=VALUE.
+func ParseLabel(text string) (*Label, error) {
+	m := label.FindStringSubmatch(text)
+	if m == nil {
+		return nil, fmt.Errorf("%q is not a label: write KEY=VALUE, as for `kubectl label`", text)
+	}
+	return &Label{Key: m[1], Value: m[5]}, nil
 }
 
 // Names are the manifests', without the ends of the files' names.

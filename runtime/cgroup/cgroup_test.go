@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/opencontainers/cgroups"
+	"github.com/opencontainers/cgroups/systemd"
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -230,8 +231,11 @@ func TestPathsOfSystemd(t *testing.T) {
 		"":                                                  false,
 		"a.slice:b":                                         false,
 	} {
-		if got := OfSystemd(path); got != want {
+		if got := forSystemd(path); got != want {
 			t.Errorf("%q: %v", path, got)
+		}
+		if got := OfSystemd(path); got != (want && systemd.IsRunningSystemd()) {
+			t.Errorf("%q here: %v", path, got)
 		}
 	}
 }

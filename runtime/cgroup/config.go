@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/cgroups"
+	"github.com/opencontainers/cgroups/systemd"
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -34,9 +35,15 @@ func newConfig(id, cgroupsPath string, systemd bool) (*cgroups.Cgroup, error) {
 	return c, nil
 }
 
-// OfSystemd tells whether a cgroupsPath is written for systemd, as by a kubelet
-// that has its slices made by it: slice:prefix:name.
+// OfSystemd tells whether systemd is to make the cgroup of a cgroupsPath: one that
+// is written for it, as by a kubelet that has its slices made by it, on a host where
+// it runs. Elsewhere it is a path like others, as it is to runc without systemd.
 func OfSystemd(cgroupsPath string) bool {
+	return forSystemd(cgroupsPath) && systemd.IsRunningSystemd()
+}
+
+// forSystemd is slice:prefix:name.
+func forSystemd(cgroupsPath string) bool {
 	slice, rest, ok := strings.Cut(cgroupsPath, ":")
 	return ok && strings.HasSuffix(slice, ".slice") && strings.Count(rest, ":") == 1
 }

@@ -415,6 +415,19 @@ func TestPodGrows(t *testing.T) {
 	})
 }
 
+// TestPodInSlice is below a parent that is named as systemd's slices are. Where
+// systemd does not run, that is a path like others, as it is to runc.
+func TestPodInSlice(t *testing.T) {
+	eachWithPods(t, func(t *testing.T, p pods) {
+		one := p.podOf(object{"linux": withNamespaces(object{"cgroup_parent": "/microvm-test.slice"}, object{"network": ofNode})})
+		cgroup, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", one.machine()))
+		if err != nil || !strings.Contains(string(cgroup), "/microvm-test.slice") || !strings.Contains(string(cgroup), one.id) {
+			t.Errorf("cgroup: %s, %v", cgroup, err)
+		}
+		p.crictl("rmp", "--force", one.id).Output()
+	})
+}
+
 // TestKilledShimOfPod leaves a pod that can be removed, and nothing else.
 func TestKilledShimOfPod(t *testing.T) {
 	eachWithPods(t, func(t *testing.T, p pods) {

@@ -5,12 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/microvm/microvm/vmm/control"
 )
 
+// requestGrace is how long the VM process may take to answer: it asks nobody itself.
+const requestGrace = 10 * time.Second
+
 // request asks the VM process, which is handed files, and waits for the answer.
 func (vm *VM) request(ctx context.Context, r control.Request, files ...*os.File) (control.Event, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestGrace)
+	defer cancel()
 	reply := make(chan control.Event, 1)
 	vm.mu.Lock()
 	vm.seq++
@@ -30,7 +36,7 @@ func (vm *VM) request(ctx context.Context, r control.Request, files ...*os.File)
 	case <-vm.done:
 		return control.Event{}, vm.end
 	case <-ctx.Done():
-		return control.Event{}, ctx.Err()
+		return control.Event{}, fmt.Errorf("%s: the VM process is silent: %w", r.Op, ctx.Err())
 	}
 }
 

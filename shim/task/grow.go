@@ -24,6 +24,8 @@ func (s *Service) makeRoom(ctx context.Context, t *task, size bundle.Size) error
 	if t.machine.chosen.MaxCPUs == 0 {
 		all.MilliCPUs = 0
 	}
+	ctx, cancel := context.WithTimeout(ctx, workGrace)
+	defer cancel()
 	grown, err := t.machine.memory.Grow(ctx, t.machine.vm.Agent(), all)
 	if err != nil {
 		return err

@@ -432,12 +432,16 @@ func TestTaskServiceInSandbox(t *testing.T) {
 func TestHungSandbox(t *testing.T) {
 	ctx := t.Context()
 	b := startBare(t, bootstrap(t))
-	if err := unix.Kill(int(b.started().GetPid()), unix.SIGSTOP); err != nil {
+	pid := int(b.started().GetPid())
+	must(b.tasks.Create(ctx, &api.CreateTaskRequest{Id: "one", Bundle: b.bundle("one", "sleep 1000")}))(t)
+	must(b.tasks.Start(ctx, &api.StartRequest{Id: "one"}))(t)
+	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	_, err := b.sandbox.PingSandbox(ctx, &sandboxapi.PingRequest{SandboxID: b.id})
-	if refused(t, "ping", err, codes.DeadlineExceeded); !strings.Contains(err.Error(), "does not answer") {
-		t.Errorf("ping: %v", err)
+	b.silent("one")
+	// What the shim knows itself it goes on saying.
+	if s := must(b.tasks.State(ctx, &api.StateRequest{Id: "one"}))(t); s.GetStatus() != api.Status_RUNNING {
+		t.Errorf("state: %v", s)
 	}
 	begun := time.Now()
 	must(b.sandbox.StopSandbox(ctx, &sandboxapi.StopSandboxRequest{SandboxID: b.id, TimeoutSecs: 2}))(t)
@@ -445,6 +449,41 @@ func TestHungSandbox(t *testing.T) {
 		t.Errorf("the stop took %v", took)
 	}
 	b.shutdown()
+}
+
+// silent wants an error with the reason of every call that a guest would have to
+// answer.
+func (b *bare) silent(id string) {
+	ctx, t := b.t.Context(), b.t
+	t.Helper()
+	limit := int64(64 << 20)
+	resources := must(api.NewResources(&specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}}))(t)
+	program := must(api.NewProcessSpec(&api.ExecProcess{Process: specs.Process{Cwd: "/", Args: []string{"true"}}}))(t)
+	other := b.bundleIn(t.TempDir(), "other", "true") // the machine has not been shown that root
+	var calls sync.WaitGroup
+	for what, call := range map[string]func() (any, error){
+		"ping":   func() (any, error) { return b.sandbox.PingSandbox(ctx, &sandboxapi.PingRequest{SandboxID: b.id}) },
+		"create": func() (any, error) { return b.tasks.Create(ctx, &api.CreateTaskRequest{Id: "other", Bundle: other}) },
+		"exec": func() (any, error) {
+			return b.tasks.Exec(ctx, &api.ExecProcessRequest{Id: id, ExecId: "e", Spec: program, Stdout: "file://" + os.DevNull})
+		},
+		"kill":   func() (any, error) { return b.tasks.Kill(ctx, &api.KillRequest{Id: id, Signal: uint32(unix.SIGTERM)}) },
+		"pause":  func() (any, error) { return b.tasks.Pause(ctx, &api.PauseRequest{Id: id}) },
+		"resume": func() (any, error) { return b.tasks.Resume(ctx, &api.ResumeRequest{Id: id}) },
+		"resize": func() (any, error) {
+			return b.tasks.ResizePty(ctx, &api.ResizePtyRequest{Id: id, Width: 80, Height: 24})
+		},
+		"stats":  func() (any, error) { return b.tasks.Stats(ctx, &api.StatsRequest{Id: id}) },
+		"update": func() (any, error) { return b.tasks.Update(ctx, &api.UpdateTaskRequest{Id: id, Resources: resources}) },
+	} {
+		calls.Go(func() {
+			_, err := call()
+			if refused(t, what, err, codes.DeadlineExceeded); err == nil || !strings.Contains(err.Error(), "does not answer") {
+				t.Errorf("%s: %v", what, err)
+			}
+		})
+	}
+	calls.Wait()
 }
 
 // TestDeletedSandbox cleans up after a shim that was killed.

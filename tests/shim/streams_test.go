@@ -3,13 +3,18 @@ package shim
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"math/rand"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/agent/api"
 	"github.com/microvm/microvm/tests/command"
 )
 
@@ -26,6 +31,48 @@ func TestStdin(t *testing.T) {
 		s.run(s.container(), "--rm", "--", "cat").Input(strings.NewReader("hello\n")).Wants(0, "hello")
 		s.run(s.container(), "--rm", "--", "sha256sum").Input(bytes.NewReader(data)).Wants(0, sum)
 	})
+}
+
+// TestWritersOfStdin come and go: input ends when the client says so, and not
+// before what it has written is read.
+func TestWritersOfStdin(t *testing.T) {
+	ctx := t.Context()
+	b := startBare(t, bootstrap(t))
+	b.started()
+	stdin, out := filepath.Join(t.TempDir(), "stdin"), filepath.Join(t.TempDir(), "out")
+	if err := unix.Mkfifo(stdin, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	write := func(text string) {
+		t.Helper()
+		f, err := os.OpenFile(stdin, os.O_WRONLY, 0)
+		if err == nil {
+			_, err = f.WriteString(text)
+		}
+		if err := errors.Join(err, f.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(b.tasks.Create(ctx, &api.CreateTaskRequest{Id: "reader", Bundle: b.bundle("reader", "cat; echo end; exit 7"), Stdin: stdin, Stdout: "file://" + out}))(t)
+	must(b.tasks.Start(ctx, &api.StartRequest{Id: "reader"}))(t)
+	for n, text := range []string{"one\n", "two\n"} {
+		write(text)
+		command.Eventually(t, "the input has arrived", func() bool { return lines(out) == n+1 })
+		time.Sleep(300 * time.Millisecond) // an end would have arrived, too
+	}
+	if s := must(b.tasks.State(ctx, &api.StateRequest{Id: "reader"}))(t); s.GetStatus() != api.Status_RUNNING {
+		t.Errorf("after its writers have gone: %v", s)
+	}
+	write("three\n")
+	must(b.tasks.CloseIO(ctx, &api.CloseIORequest{Id: "reader", Stdin: true}))(t)
+	if w := must(b.tasks.Wait(ctx, &api.WaitRequest{Id: "reader"}))(t); w.GetExitStatus() != 7 {
+		t.Errorf("wait: %v", w)
+	}
+	must(b.tasks.Delete(ctx, &api.DeleteRequest{Id: "reader"}))(t)
+	if got, err := os.ReadFile(out); err != nil || string(got) != "one\ntwo\nthree\nend\n" {
+		t.Errorf("output %q, %v", got, err)
+	}
+	b.shutdown()
 }
 
 // TestLateOutput loses nothing of what is written just before the end.

@@ -69,10 +69,11 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
 `
 
 // networkList is the network of pods. It leaves nothing on the host when they
-// are gone.
+// are gone. Daemons know only of their own addresses: a suite that runs at the same
+// time has another subnet.
 const networkList = `{
 	"cniVersion": "0.4.0", "name": "pods",
-	"plugins": [{"type": "ptp", "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.78.0.0/16"}]], "dataDir": "DIR/addresses"}}]
+	"plugins": [{"type": "ptp", "ipam": {"type": "host-local", "ranges": [[{"subnet": "SUBNET"}]], "dataDir": "DIR/addresses"}}]
 }`
 
 // newDaemon starts the containerd in bin with storage in dir and the image.
@@ -98,7 +99,7 @@ func makeDaemon(bin, dir, text string) (*daemon, error) {
 	}
 	if err := d.Write(map[string]string{
 		"config.toml": text, "cni/pods.conflist": networkList, "microvm.toml": fmt.Sprintf("machine = %q\nnetwork = \"user\"\npod_annotations = [\"io.microvm.mem*\"]\n", machine),
-	}, "IMAGE", image); err != nil {
+	}, "IMAGE", image, "SUBNET", fmt.Sprintf("10.78.%d.0/24", os.Getpid()%256)); err != nil {
 		return nil, err
 	}
 	if said, err := exec.Command("mke2fs", "-q", "-t", "ext4", filepath.Join(dir, "scratch"), "24M").CombinedOutput(); err != nil {

@@ -65,6 +65,9 @@ func (d *Daemon) Start() error {
 		return err
 	}
 	defer log.Close()
+	if err := settleNetworks(); err != nil {
+		return err
+	}
 	d.process = exec.Command(filepath.Join(d.Bin, "containerd"), "--config", filepath.Join(d.Dir, "config.toml"))
 	d.process.Env = append(os.Environ(), "PATH="+d.Path)
 	d.process.Stdout, d.process.Stderr = log, log
@@ -77,6 +80,20 @@ func (d *Daemon) Start() error {
 		}
 	}
 	return fmt.Errorf("%s/containerd does not answer: %s", d.Bin, d.Log(0))
+}
+
+// settleNetworks has `ip netns` make a mount of its own of the directory in which the
+// networks of pods are mounted, too. Its first call does so, and takes what is mounted
+// there along: a pod of before it can then not be removed by any runtime, as its
+// namespace is mounted once more below ("device or resource busy").
+func settleNetworks() error {
+	name := fmt.Sprintf("settle-%d", os.Getpid())
+	for _, verb := range []string{"add", "del"} {
+		if said, err := exec.Command("ip", "netns", verb, name).CombinedOutput(); err != nil {
+			return fmt.Errorf("ip netns %s: %w: %s", verb, err, said)
+		}
+	}
+	return nil
 }
 
 // PID is that of the daemon, which has been started.

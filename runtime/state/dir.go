@@ -110,16 +110,26 @@ func (d *Dir) Save(s *State) error {
 	return nil
 }
 
-// removing marks a directory on its way out; no id has this letter.
-const removing = "~"
+// publish gives the directory its name, which nobody else may have.
+func (d *Dir) publish(path string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, d.path, unix.AT_FDCWD, path, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EEXIST) {
+		return ErrExists
+	}
+	if err != nil {
+		return fmt.Errorf("create state directory %s: %w", path, err)
+	}
+	d.path = path
+	return nil
+}
 
 // Remove removes the directory. It is renamed first, so that its name is free
 // at once and a removal that is cut off leaves nothing that looks like a
 // container. The lock stays held until Close.
 func (d *Dir) Remove() error {
-	doomed := d.path + removing
-	if err := os.RemoveAll(doomed); err != nil {
-		return fmt.Errorf("remove state: %w", err)
+	doomed, err := privateName(d.path)
+	if err != nil {
+		return err
 	}
 	if err := os.Rename(d.path, doomed); err != nil {
 		return fmt.Errorf("remove state: %w", err)

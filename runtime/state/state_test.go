@@ -3,10 +3,12 @@ package state
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -90,7 +92,7 @@ func TestStaleLeftoversAreReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.Close()
-	// A process died between mkdir and the first save.
+	// A directory without a state is nobody's.
 	if err := os.Mkdir(filepath.Join(st.Root, "b"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -127,35 +129,108 @@ func TestRemoveWhileOthersWaitForTheLock(t *testing.T) {
 	}
 }
 
+// TestOnlyOneCreatorWins has many creators race for an id: a free one, one with a
+// stale leftover, one whose directory is empty.
 func TestOnlyOneCreatorWins(t *testing.T) {
-	st := Store{Root: t.TempDir()}
-	for range 50 {
-		var won atomic.Int32
-		var wg sync.WaitGroup
-		for range 8 {
-			wg.Go(func() {
-				d, err := st.Create(&State{ID: "a", Status: specs.StateCreating, Monitor: self(t)})
-				if err == nil {
-					won.Add(1)
-					d.Close()
-				} else if !errors.Is(err, ErrExists) {
-					t.Error(err)
-				}
-			})
-		}
-		wg.Wait()
-		if won.Load() != 1 {
-			t.Fatalf("%d winners", won.Load())
-		}
-		d, err := st.Open("a")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := d.Remove(); err != nil {
-			t.Fatal(err)
-		}
-		d.Close()
+	gone, end := child(t)
+	end()
+	for name, prepare := range map[string]func(t *testing.T, st Store){
+		"free": func(*testing.T, Store) {},
+		"stale": func(t *testing.T, st Store) {
+			d, err := st.Create(&State{ID: "a", Status: specs.StateCreating, Monitor: gone})
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.Close()
+		},
+		"empty": func(t *testing.T, st Store) {
+			if err := os.MkdirAll(filepath.Join(st.Root, "a"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 10 {
+				st := Store{Root: t.TempDir()}
+				prepare(t, st)
+				raceToCreate(t, st)
+			}
+		})
 	}
+}
+
+func raceToCreate(t *testing.T, st Store) {
+	t.Helper()
+	var won atomic.Int32
+	var wg sync.WaitGroup
+	monitor := self(t)
+	for range 16 {
+		wg.Go(func() {
+			d, err := st.Create(&State{ID: "a", Status: specs.StateCreating, Monitor: monitor})
+			if err == nil {
+				won.Add(1)
+				d.Close()
+			} else if !errors.Is(err, ErrExists) {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if won.Load() != 1 {
+		t.Fatalf("%d winners", won.Load())
+	}
+	if left := names(t, st); !slices.Equal(left, []string{"a"}) {
+		t.Fatalf("in the root: %v", left)
+	}
+	if s, err := st.Load("a"); err != nil || s.Monitor != monitor {
+		t.Fatal(s, err)
+	}
+}
+
+// TestWhatKilledProcessesLeft checks that it is removed by the next creator of any
+// container, and by the removal of what is broken, but not from under the living.
+func TestWhatKilledProcessesLeft(t *testing.T) {
+	st := Store{Root: t.TempDir()}
+	p, end := child(t)
+	theirs := fmt.Sprintf("b~%d-%d-1", p.PID, p.StartTime)
+	leave := func(names ...string) {
+		for _, name := range names {
+			if err := os.MkdirAll(filepath.Join(st.Root, name, "sub"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	leave(theirs, "c~", "d~what")
+	d, err := st.Create(&State{ID: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Close()
+	if left := names(t, st); !slices.Equal(left, []string{"a", theirs}) {
+		t.Errorf("in the root: %v", left)
+	}
+	if ids, err := st.List(); err != nil || !slices.Equal(ids, []string{"a"}) {
+		t.Error(ids, err)
+	}
+	end()
+	if err := st.RemoveBroken("x"); err != nil {
+		t.Error(err)
+	}
+	if left := names(t, st); !slices.Equal(left, []string{"a"}) {
+		t.Errorf("in the root: %v", left)
+	}
+}
+
+func names(t *testing.T, st Store) (all []string) {
+	t.Helper()
+	entries, err := os.ReadDir(st.Root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		all = append(all, e.Name())
+	}
+	return all
 }
 
 func TestPIDThatWasReusedIsNotTheProcess(t *testing.T) {

@@ -22,7 +22,8 @@ type Store struct {
 }
 
 // Create makes the directory of a new container, locked, with s in it. A stale
-// leftover with the same id is replaced; any other gives ErrExists.
+// leftover with the same id is replaced; any other gives ErrExists. Of several
+// creators of an id, exactly one wins.
 func (st Store) Create(s *State) (*Dir, error) {
 	if err := ValidateID(s.ID); err != nil {
 		return nil, err
@@ -30,40 +31,39 @@ func (st Store) Create(s *State) (*Dir, error) {
 	if err := os.MkdirAll(st.Root, 0o700); err != nil {
 		return nil, fmt.Errorf("create state root: %w", err)
 	}
-	// The first round may have to remove what a dead process left; creators of
-	// the same id may take each other's directory, still empty, for that.
-	for range 100 {
-		d, err := st.create(s)
+	if err := st.sweep(); err != nil {
+		return nil, err
+	}
+	d, err := st.make(s)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err := d.publish(filepath.Join(st.Root, s.ID))
+		if err == nil {
+			return d, nil
+		}
 		if !errors.Is(err, ErrExists) || !st.removeStale(s.ID) {
-			return d, err
+			return nil, errors.Join(err, os.RemoveAll(d.path), d.Close())
 		}
 	}
-	return nil, ErrExists
 }
 
-func (st Store) create(s *State) (*Dir, error) {
-	path := filepath.Join(st.Root, s.ID)
+// make makes the directory under a name that nobody else uses.
+func (st Store) make(s *State) (*Dir, error) {
+	path, err := privateName(filepath.Join(st.Root, s.ID))
+	if err != nil {
+		return nil, err
+	}
 	if err := os.Mkdir(path, 0o700); err != nil {
-		if errors.Is(err, fs.ErrExist) {
-			return nil, ErrExists
-		}
 		return nil, fmt.Errorf("create state directory: %w", err)
 	}
 	d, err := openDir(path, s.ID, os.O_CREATE)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, ErrExists // another create took the empty directory for a leftover
-	}
 	if err != nil {
-		os.Remove(path)
-		return nil, err
-	}
-	if d.complete() {
-		// Worse: the leftover was replaced meanwhile, and this is its lock.
-		d.Close()
-		return nil, ErrExists
+		return nil, errors.Join(err, os.RemoveAll(path))
 	}
 	if err := d.Save(s); err != nil {
-		return nil, errors.Join(err, d.Remove(), d.Close())
+		return nil, errors.Join(err, os.RemoveAll(path), d.Close())
 	}
 	return d, nil
 }
@@ -120,17 +120,18 @@ func (st Store) Load(id string) (*State, error) {
 // Path is where the container's file called name lies.
 func (st Store) Path(id, name string) string { return filepath.Join(st.Root, id, name) }
 
-// RemoveBroken removes a directory whose creation was cut short, before there
-// was a state in it, or whose removal was. One that somebody is working on is
-// left alone.
+// RemoveBroken removes what is left where a creation or a removal was cut short,
+// and a directory without a state. One that somebody is working on is left alone.
 func (st Store) RemoveBroken(id string) error {
 	if err := ValidateID(id); err != nil {
 		return err
 	}
-	path := filepath.Join(st.Root, id)
-	d, err := openDir(path, id, os.O_CREATE|unix.O_NONBLOCK)
+	if err := st.sweep(); err != nil {
+		return err
+	}
+	d, err := openDir(filepath.Join(st.Root, id), id, os.O_CREATE|unix.O_NONBLOCK)
 	if errors.Is(err, fs.ErrNotExist) {
-		return os.RemoveAll(path + removing)
+		return nil
 	}
 	if err != nil {
 		return err

@@ -44,23 +44,6 @@ func (c *Console) Bytes() []byte {
 	return append(bytes.Clone(c.ring[c.next:]), c.ring[:c.next]...)
 }
 
-// Tail returns the last lines that are kept, at most n of them and at most
-// limit bytes.
-func (c *Console) Tail(n, limit int) string {
-	b := bytes.TrimRight(c.Bytes(), "\r\n")
-	if len(b) > limit {
-		b = b[len(b)-limit:]
-		if i := bytes.IndexByte(b, '\n'); i >= 0 {
-			b = b[i+1:] // the first line is cut
-		}
-	}
-	start := len(b) + 1 // behind the newline that ends the line before
-	for ; n > 0 && start > 0; n-- {
-		start = bytes.LastIndexByte(b[:start-1], '\n') + 1
-	}
-	return string(b[min(start, len(b)):])
-}
-
 // panicMark is how Linux begins its last words.
 var panicMark = []byte("Kernel panic - not syncing")
 

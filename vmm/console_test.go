@@ -26,25 +26,6 @@ func TestConsoleKeepsTheEnd(t *testing.T) {
 	}
 }
 
-func TestConsoleTail(t *testing.T) {
-	var c Console
-	if got := c.Tail(3, 100); got != "" {
-		t.Errorf("empty console: %q", got)
-	}
-	c.Write([]byte("one\ntwo\r\nthree\nfour\r\n\n"))
-	for _, test := range []struct {
-		n, limit int
-		want     string
-	}{
-		{1, 100, "four"}, {2, 100, "three\nfour"}, {99, 100, "one\ntwo\r\nthree\nfour"},
-		{99, 12, "three\nfour"}, {99, 2, "ur"}, {0, 100, ""},
-	} {
-		if got := c.Tail(test.n, test.limit); got != test.want {
-			t.Errorf("tail of %d lines in %d bytes: %q, want %q", test.n, test.limit, got, test.want)
-		}
-	}
-}
-
 func TestConsolePanicked(t *testing.T) {
 	var c Console
 	c.Write([]byte("Kernel panic - not"))

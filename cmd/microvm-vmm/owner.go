@@ -13,13 +13,6 @@ import (
 	"github.com/microvm/microvm/vmm/control"
 )
 
-// What the owner is told of the console: with the exit, and on request. Bytes
-// may take six times their room in JSON.
-const (
-	exitLines, exitBytes       = 40, 8 << 10
-	consoleLines, consoleBytes = 1000, 16 << 10
-)
-
 // lingering is how long a machine may take to stop.
 const lingering = 2 * time.Second
 
@@ -63,7 +56,7 @@ func now() int64 {
 
 // report is the last message: how the machine ended.
 func (o *owner) report(e vmm.Exit, console *vmm.Console) {
-	event := control.Event{Type: control.EventExit, Time: now(), Reason: e.Reason, Console: console.Tail(exitLines, exitBytes)}
+	event := control.Event{Type: control.EventExit, Time: now(), Reason: e.Reason, Console: console.LastWords()}
 	if e.Err != nil {
 		event.Error = e.Err.Error()
 	}
@@ -119,7 +112,7 @@ func (s service) answer(r control.Request, files []*os.File) control.Event {
 	case control.OpDetachNIC:
 		err = s.detachNIC(r.NIC)
 	case control.OpConsole:
-		e.Console = s.console.Tail(consoleLines, consoleBytes)
+		e.Console = s.console.LastWords()
 	case control.OpStop:
 		s.stop()
 	default:

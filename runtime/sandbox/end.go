@@ -16,7 +16,8 @@ type End struct {
 	Reason string
 	// Err is the cause on the host's side, if there is one.
 	Err error
-	// Console holds the last lines of the guest's console.
+	// Console holds the last lines of the guest's console, behind the first ones of
+	// an oops.
 	Console string
 }
 
@@ -51,9 +52,9 @@ func (e End) Is(target error) bool { return target == ErrMachine }
 // Unwrap returns the cause.
 func (e End) Unwrap() error { return e.Err }
 
-// consoleLines is how much of the console is shown.
+// How much of the console is shown; the VM process has chosen what is worth it.
 const (
-	consoleLines = 12
+	consoleLines = 25
 	consoleLine  = 512 // bytes
 )
 

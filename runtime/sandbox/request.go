@@ -46,7 +46,7 @@ func (vm *VM) forget(seq uint64) {
 	delete(vm.replies, seq)
 }
 
-// Console asks for the last lines of the guest's console.
+// Console asks for the guest's last words, see [End].
 func (vm *VM) Console(ctx context.Context) (string, error) {
 	e, err := vm.request(ctx, control.Request{Op: control.OpConsole})
 	return e.Console, err

@@ -14,7 +14,7 @@ const annotationPrefix = "io.microvm."
 
 // WithAnnotations returns c changed by the annotations io.microvm.machine,
 // .memory (MiB), .cpus, .kernel, .initramfs, .network, .spoofing, .ingress, .egress,
-// .ingress_frames, .egress_frames, .publish and .debug. Unknown ones below io.microvm are an error, for they would silently do
+// .ingress_frames, .egress_frames, .cache, .mitigations, .publish and .debug. Unknown ones below io.microvm are an error, for they would silently do
 // nothing.
 //
 // The binaries to run are the administrator's alone to choose.
@@ -72,6 +72,11 @@ func (c *Config) set(key, value string) (err error) {
 			return errors.New("the configuration refuses it to all containers")
 		}
 		c.Spoofing = value
+	case "mitigations":
+		if value == MitigationsOff && c.Mitigations != MitigationsOff {
+			return errors.New("the configuration does not allow it: it is for mitigations = \"off\" there")
+		}
+		c.Mitigations = value
 	case "ingress":
 		err = c.Ingress.tighten(value)
 	case "ingress_frames":
@@ -88,7 +93,7 @@ func (c *Config) set(key, value string) (err error) {
 	case "debug":
 		c.Debug, err = strconv.ParseBool(value)
 	default:
-		return fmt.Errorf("unknown; known are machine, memory, cpus, kernel, initramfs, network, spoofing, ingress, egress, ingress_frames, egress_frames, cache, publish and debug")
+		return fmt.Errorf("unknown; known are machine, memory, cpus, kernel, initramfs, network, spoofing, ingress, egress, ingress_frames, egress_frames, cache, mitigations, publish and debug")
 	}
 	if err != nil {
 		return err

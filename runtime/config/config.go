@@ -16,6 +16,7 @@
 //	egress    = ""       # and from each
 //	ingress_frames = ""  # frames a second
 //	egress_frames  = ""
+//	mitigations = "on"   # of the processor's faults, in guests on KVM: on or off
 //	debug     = false    # log as with --debug, and a verbose guest kernel
 //
 // What is empty is searched for, see [Config.Locate].
@@ -58,6 +59,13 @@ const (
 	SpoofingRefuse = "refuse" // they are dropped
 )
 
+// Whether a guest's kernel works around the faults of processors, by which its
+// processes could read what is not theirs.
+const (
+	MitigationsOn  = "on"
+	MitigationsOff = "off"
+)
+
 // Sizes of a VM.
 const (
 	// DefaultMemory in MiB.
@@ -88,6 +96,10 @@ type Config struct {
 	// Spoofing is SpoofingAllow or SpoofingRefuse. Once it is refused, an
 	// annotation does not allow it.
 	Spoofing string `toml:"spoofing"`
+	// Mitigations is MitigationsOn, which is the default, or MitigationsOff. It is for
+	// KVM: in software there is nothing that they do. Unless it is off, an annotation
+	// does not switch it off.
+	Mitigations string `toml:"mitigations"`
 	// Ingress and Egress limit what goes to and from each interface of a guest,
 	// in bits of Ethernet frames and in their number. An annotation only lowers
 	// them.
@@ -140,7 +152,7 @@ func explain(err error) error {
 	var unknown *toml.StrictMissingError
 	if errors.As(err, &unknown) && len(unknown.Errors) > 0 {
 		row, _ := unknown.Errors[0].Position()
-		return fmt.Errorf("line %d: unknown key %q; known are machine, memory, cpus, kernel, initramfs, vmm, qemu, network, spoofing, ingress, egress, ingress_frames, egress_frames, cache, pod_annotations and debug",
+		return fmt.Errorf("line %d: unknown key %q; known are machine, memory, cpus, kernel, initramfs, vmm, qemu, network, spoofing, ingress, egress, ingress_frames, egress_frames, cache, mitigations, pod_annotations and debug",
 			row, strings.Join(unknown.Errors[0].Key(), "."))
 	}
 	var syntax *toml.DecodeError
@@ -161,6 +173,9 @@ func (c Config) Validate() error {
 	}
 	if !slices.Contains([]string{"", SpoofingAllow, SpoofingRefuse}, c.Spoofing) {
 		return fmt.Errorf("spoofing: %q is not one of allow, refuse", c.Spoofing)
+	}
+	if !slices.Contains([]string{"", MitigationsOn, MitigationsOff}, c.Mitigations) {
+		return fmt.Errorf("mitigations: %q is not one of on, off", c.Mitigations)
 	}
 	if _, err := c.Caches(); err != nil {
 		return err

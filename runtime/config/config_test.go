@@ -36,6 +36,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		"cpus = 1000":             "1000 is not between",
 		"cpus = -1":               "-1 is not between",
 		"network = 'tap'":         `"tap" is not one of`,
+		"mitigations = 'some'":    `"some" is not one of`,
 		"cache = 'maybe'":         `"maybe" in "maybe" is not one of`,
 		"ingress = '10m'":         `"10m" is no rate`,
 		"[machine]\nfoo = 1":      "store a table",
@@ -63,7 +64,15 @@ func TestAnnotations(t *testing.T) {
 	if _, err := limited.WithAnnotations(map[string]string{"io.microvm.ingress": "2k"}); err == nil {
 		t.Error("an annotation raises a limit")
 	}
-	for k, v := range map[string]string{"egress": "0", "ingress_frames": "fast", "memory": "8", "cpus": "many", "machine": "xen", "vmm": "/bin/sh", "foo": "", "network": "tap", "publish": "80", "cache": "auto,data=never"} {
+	if c, err := (Config{Mitigations: "off"}).WithAnnotations(map[string]string{"io.microvm.mitigations": "on"}); err != nil || c.Mitigations != MitigationsOn {
+		t.Errorf("%+v, %v", c, err)
+	}
+	for _, of := range []string{"", "on"} {
+		if _, err := (Config{Mitigations: of}).WithAnnotations(map[string]string{"io.microvm.mitigations": "off"}); err == nil {
+			t.Errorf("an annotation switches mitigations off that are %q", of)
+		}
+	}
+	for k, v := range map[string]string{"egress": "0", "ingress_frames": "fast", "memory": "8", "cpus": "many", "machine": "xen", "vmm": "/bin/sh", "foo": "", "network": "tap", "publish": "80", "mitigations": "some", "cache": "auto,data=never"} {
 		if _, err := (Config{}).WithAnnotations(map[string]string{"io.microvm." + k: v}); err == nil || !strings.Contains(err.Error(), "io.microvm."+k) {
 			t.Errorf("%s=%s: %v", k, v, err)
 		}

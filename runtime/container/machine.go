@@ -53,7 +53,9 @@ func (e *Engine) designInPod(id, dir string, pod bundle.Pod) (*design, error) {
 
 // chooseMachine fills decision and machine.
 func (e *Engine) chooseMachine(d *design, id string) error {
-	annotated, err := config.Config{}.WithAnnotations(d.bundle.Spec.Annotations)
+	unsized := e.Config
+	unsized.Memory, unsized.CPUs = 0, 0
+	annotated, err := unsized.WithAnnotations(d.bundle.Spec.Annotations)
 	if err != nil {
 		return fmt.Errorf("%s: %w", d.bundle.Dir, err)
 	}
@@ -84,8 +86,9 @@ func (e *Engine) chooseMachine(d *design, id string) error {
 		Kernel: parts.Kernel.Path, Initramfs: parts.Initramfs.Path, VMM: parts.VMM.Path, QEMU: parts.QEMU.Path,
 		Socket: e.Store.Path(id, state.SocketFile),
 		Log:    e.log(id), Exports: d.exports(), Disks: disks(d.plan), OwnMACs: all.Spoofing == config.SpoofingRefuse,
-		Ingress: control.Rate{Bits: uint64(all.Ingress), Frames: uint64(all.IngressFrames)},
-		Egress:  control.Rate{Bits: uint64(all.Egress), Frames: uint64(all.EgressFrames)},
+		Unmitigated: all.Mitigations == config.MitigationsOff,
+		Ingress:     control.Rate{Bits: uint64(all.Ingress), Frames: uint64(all.IngressFrames)},
+		Egress:      control.Rate{Bits: uint64(all.Egress), Frames: uint64(all.EgressFrames)},
 	}
 	d.leaveRoom(annotated)
 	return nil

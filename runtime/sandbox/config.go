@@ -22,6 +22,8 @@ type Config struct {
 	// Memory is the guest's at the start, MaxMemory what Grow may come to, 0 for
 	// no more. Both are in bytes, and are rounded up to full MiB.
 	Memory, MaxMemory uint64
+	// Unmitigated has a guest on KVM run without mitigations of its processor's faults.
+	Unmitigated bool
 	// Debug makes guest kernel and VM process verbose.
 	Debug bool
 	// Kernel, Initramfs, VMM and QEMU are paths of files; QEMU is for the

@@ -29,6 +29,9 @@ func newDonation(c *Config) (*donation, error) {
 		Memory: roundUp(c.Memory), MaxMemory: roundUp(c.MaxMemory), Debug: c.Debug,
 		Vsock: control.Vsock{GuestCID: api.GuestCID}, NICs: c.nics(),
 	}}
+	if c.Unmitigated && c.Machine == control.MachineKVM {
+		d.config.Cmdline = "mitigations=off"
+	}
 	if err := d.open(c); err != nil {
 		d.close()
 		return nil, err

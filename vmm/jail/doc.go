@@ -51,6 +51,10 @@
 //   - With containerd the VM process is the container's process to the rest of the
 //     host, and stands in its network namespace. The filter lets it make no socket
 //     there.
+//   - What the guest's kernel does for its own processes is not one of the walls: its
+//     mitigations may be switched off, and it has no KASLR and no lockdown. A guest that
+//     reads or writes all of its own memory is where this model begins. Between guests,
+//     and between a guest and this process, mitigations are the host's kernel's.
 //   - Landlock is not used: its rules for files are fixed once and name directories,
 //     while volumes come and go with a pod's containers, and what it says of
 //     programs and sockets the filter says already.

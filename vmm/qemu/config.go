@@ -82,9 +82,10 @@ func (c *Config) validate() error {
 }
 
 // baseCmdline is what every guest kernel is started with. On top of what the
-// embedded VMM gives, the processor's mitigations are off, since the
-// interpreter does not speculate; and the TSC is trusted, since a late timer
-// interrupt of a busy host would have the kernel fall back to jiffies.
+// embedded VMM gives, the processor's mitigations are off, since none of their
+// instructions is one of the host's after QEMU has translated it; and the TSC is
+// trusted, since a late timer interrupt of a busy host would have the kernel fall
+// back to jiffies.
 const baseCmdline = "console=hvc0 earlyprintk=serial,ttyS0 reboot=k panic=-1 no_timer_check " +
 	"8250.nr_uarts=0 i8042.noaux swiotlb=noforce cryptomgr.notests random.trust_cpu=on " +
 	"mitigations=off tsc=reliable"

@@ -77,13 +77,14 @@ func (s *Service) process(id, exec string) (*task, *process, error) {
 	return t, p, err
 }
 
-// Connect implements [api.TaskService].
+// Connect implements [api.TaskService]. Without the task it tells of the shim alone:
+// a containerd that starts again knows by that of one which it has to clean up.
 func (s *Service) Connect(_ context.Context, r *api.ConnectRequest) (*api.ConnectResponse, error) {
-	t, err := s.task(r.GetId())
-	if err != nil {
-		return nil, err
+	answer := &api.ConnectResponse{ShimPid: uint32(os.Getpid()), Version: api.Version}
+	if t, err := s.task(r.GetId()); err == nil {
+		answer.TaskPid = t.pid()
 	}
-	return &api.ConnectResponse{ShimPid: uint32(os.Getpid()), TaskPid: t.pid(), Version: api.Version}, nil
+	return answer, nil
 }
 
 // Shutdown implements [api.TaskService]. It ends the shim when it has no

@@ -7,7 +7,13 @@
 // MICROVM_CONTAINERD a list of directories with containerd and ctr, of which the
 // last one is used. MICROVM_ROUNDS says how often, MICROVM_SEED which rounds: each
 // has a seed of its own, which it prints, so that MICROVM_ROUNDS=1 and that seed do
-// the same harm again, at about the same moment.
+// the same harm again, at about the same moment. MICROVM_ONLY chooses the rounds with
+// these words, such as "delete, SIGKILL to containerd", and MICROVM_RUNTIME another
+// runtime of containerd's, to compare.
+//
+// The agent is the guest's first process, which no signal from inside stops: its end
+// is the crash of the guest, its standstill that of the machine. Of what can be left,
+// memfds end with the processes that have them.
 package chaos
 
 import (
@@ -16,8 +22,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
+	goruntime "runtime"
 	"strconv"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -33,12 +42,35 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	code, err := run(m)
+	start := run
+	if os.Getenv(apart) == "" {
+		start = inNamespaces
+	}
+	code, err := start(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "chaos:", err)
 		os.Exit(1)
 	}
 	os.Exit(code)
+}
+
+// apart is in the environment of the process that runs the tests.
+const apart = "MICROVM_CHAOS_APART"
+
+// inNamespaces runs the tests in a process with mounts, interfaces and sockets of its
+// own, so that what others on the machine make meanwhile is not taken for a leftover.
+func inNamespaces(*testing.M) (int, error) {
+	goruntime.LockOSThread() // the death signal is of the thread's end
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Env = append(os.Environ(), apart+"=1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET, Pdeathsig: unix.SIGKILL}
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return 0, err
+	}
+	return cmd.ProcessState.ExitCode(), nil
 }
 
 func run(m *testing.M) (code int, err error) {

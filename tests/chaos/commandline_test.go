@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,7 +23,7 @@ import (
 
 // Scripts of containers: one runs until it is told to end, one ends by itself.
 const (
-	lasting = `trap "exit 3" TERM; while :; do sleep 0.05; done`
+	lasting = `trap "exit 3" TERM; touch /ready; while :; do sleep 0.05; done`
 	brief   = "sleep 0.3; exit 5"
 )
 
@@ -41,7 +42,7 @@ func ofCommandLine() []*operation {
 		{name: "kill TERM", from: running, args: []string{"kill", "ID", "TERM"}, leads: []string{stopped}, exit: 3, took: call},
 		{name: "kill KILL", from: running, args: []string{"kill", "ID", "KILL"}, leads: []string{stopped}, exit: 137, took: call},
 		{name: "delete", from: stopped, args: []string{"delete", "ID"}, leads: []string{absent}, took: call},
-		{name: "delete --force", from: running, args: []string{"delete", "--force", "ID"}, leads: []string{absent}, took: start},
+		{name: "delete --force", from: running, args: []string{"delete", "--force", "ID"}, leads: []string{absent}, between: []string{stopped}, took: start},
 	}
 }
 
@@ -50,9 +51,7 @@ func TestCommandLine(t *testing.T) {
 	operations := ofCommandLine()
 	each(t, func(t *testing.T, random *rand.Rand) {
 		c := newCommandLine(t)
-		op := operations[random.IntN(len(operations))]
-		harms := c.harms()
-		play(t, random, c, op, harms[random.IntN(len(harms))])
+		play(t, random, c, operations, c.harms())
 	})
 }
 
@@ -75,7 +74,7 @@ func newCommandLine(t *testing.T) *commandLine {
 	name := fmt.Sprintf("chaos%d", os.Getpid())
 	c := &commandLine{t: t, dir: dir, id: name, net: name, bundle: filepath.Join(dir, "bundle"), once: filepath.Join(dir, "once")}
 	command.New(c.t, "ip", "netns", "add", c.net).Output()
-	c.before = inventory.Take(t, dir)
+	c.before = inventory.Take(t, dir, c.id)
 	if err := os.Mkdir(c.root(), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -130,6 +129,12 @@ func (c *commandLine) prepare(status string) {
 		command.New(c.t, c.command(args...).Args...).Detached()
 	}
 	command.Eventually(c.t, "the container is "+status, func() bool { return c.status() == status })
+	if status == running {
+		command.Eventually(c.t, "the container has set its trap", func() bool {
+			_, err := os.Stat(filepath.Join(c.dir, "rootfs", "ready"))
+			return err == nil
+		})
+	}
 }
 
 func (c *commandLine) writeBundle(dir, script string) {
@@ -254,21 +259,11 @@ func (c *commandLine) clean() {
 	}
 	_ = exec.Command("ip", "netns", "delete", c.net).Run() // the harm may have been that
 	command.Eventually(c.t, "the network namespace is gone with its interface", func() bool {
-		_, err := os.Stat("/sys/class/net/" + c.net)
-		return os.IsNotExist(err)
+		_, err := net.InterfaceByName(c.net)
+		return err != nil
 	})
 	if err := unix.Unmount(c.root(), 0); err != nil {
 		c.t.Errorf("unmount state directory: %v", err)
 	}
-	c.checkCgroups()
 	inventory.Compare(c.t, c.before)
-}
-
-// checkCgroups looks for those named after the container.
-func (c *commandLine) checkCgroups() {
-	for _, pattern := range []string{"/sys/fs/cgroup/" + c.id, "/sys/fs/cgroup/*/" + c.id, "/sys/fs/cgroup/*/*/" + c.id} {
-		if left, _ := filepath.Glob(pattern); len(left) > 0 {
-			c.t.Errorf("left behind: %v", left)
-		}
-	}
 }

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,6 +33,8 @@ type operation struct {
 	// leads are the statuses that the operation may leave when it succeeds. When
 	// it fails, what was there before is right, too.
 	leads []string
+	// between are those that it may leave when it fails.
+	between []string
 	// exit is the right exit code of a container that it ends.
 	exit int
 	took time.Duration // at most, so far
@@ -63,9 +66,9 @@ type outcome struct {
 }
 
 // play does one round.
-func play(t *testing.T, random *rand.Rand, f front, op *operation, h *harm) {
+func play(t *testing.T, random *rand.Rand, f front, operations []*operation, harms []*harm) {
 	t.Helper()
-	t.Logf("%s, %s", op.name, h.name)
+	op, h := choose(t, random, operations, harms)
 	defer f.clean()
 	f.prepare(op.from)
 	o := disturb(t, random, f, op, h)
@@ -76,7 +79,39 @@ func play(t *testing.T, random *rand.Rand, f front, op *operation, h *harm) {
 	if !h.hit && o.code != op.code {
 		t.Errorf("nothing happened, and the exit code is %d, not %d: %s", o.code, op.code, o.output)
 	}
+	if crashed(o.output) {
+		t.Errorf("a program of the project crashed: %s", o.output)
+	}
 	judge(t, f, op, h, o)
+}
+
+// choose takes an operation and a harm, of those that MICROVM_ONLY is part of.
+func choose(t *testing.T, random *rand.Rand, operations []*operation, harms []*harm) (*operation, *harm) {
+	t.Helper()
+	for range 1000 {
+		op, h := operations[random.IntN(len(operations))], harms[random.IntN(len(harms))]
+		if name := op.name + ", " + h.name; strings.Contains(name, os.Getenv("MICROVM_ONLY")) {
+			t.Log(name)
+			return op, h
+		}
+	}
+	t.Fatalf("nothing is called %q", os.Getenv("MICROVM_ONLY"))
+	return nil, nil
+}
+
+// crashes are how a Go program says that it does.
+var crashes = []string{"panic: ", "fatal error: ", "goroutine 1 ["}
+
+// starved are crashes of Go's runtime itself, which no program can do anything about:
+// it gets no thread, or no descriptor for the poller.
+var starved = []string{"runtime: failed to create new OS thread", "fatal error: runtime: netpollinit failed", "runtime: epollcreate failed"}
+
+// crashed tells whether a program that said this has crashed by a fault of its own.
+func crashed(output string) bool {
+	has := func(words []string) bool {
+		return slices.ContainsFunc(words, func(word string) bool { return strings.Contains(output, word) })
+	}
+	return has(crashes) && !has(starved)
 }
 
 // disturb runs the operation's command and does the harm at a moment of it.
@@ -134,7 +169,7 @@ func judge(t *testing.T, f front, op *operation, h *harm, o outcome) {
 	t.Helper()
 	right := slices.Clone(op.leads)
 	if o.code != op.code || h.hit {
-		right = append(append(right, op.from), h.leads...)
+		right = slices.Concat(right, []string{op.from}, op.between, h.leads)
 		if op.from == absent || h.deadly {
 			right = append(right, stopped)
 		}

@@ -3,6 +3,7 @@
 package inventory
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"sort"
@@ -14,22 +15,26 @@ import (
 // Inventory is what a container could leave behind on the host.
 type Inventory struct {
 	dir       string
+	words     []string        // in names of cgroups
 	processes map[string]bool // pid and command line
 	mounts    map[string]bool
 	cgroups   map[string]bool
 	sockets   map[string]bool // bound unix sockets
-	links     map[string]bool // taps of ours, in the host's network namespace
+	links     map[string]bool // taps of ours, in the test's network namespace
 }
 
-// Take makes one, in which the temporary files are those below dir, the test's.
-func Take(t *testing.T, dir string) Inventory {
+// Take makes one, in which the temporary files are those below dir, the test's, and
+// the cgroups those with one of these words in their names: without any, those of the
+// runtime's own naming.
+func Take(t *testing.T, dir string, cgroups ...string) Inventory {
 	t.Helper()
 	concerning := func(path string) string { return concerning(dir, path) }
 	return Inventory{
 		dir:       dir,
+		words:     cgroups,
 		processes: ourProcesses(),
 		mounts:    lines(t, "/proc/self/mountinfo", func(f []string) string { return concerning(f[4]) }),
-		cgroups:   ourCgroups(),
+		cgroups:   ourCgroups(cgroups),
 		sockets:   lines(t, "/proc/net/unix", func(f []string) string { return concerning(boundPath(f)) }),
 		links:     ourLinks(),
 	}
@@ -68,10 +73,10 @@ func cacheDir() string {
 // Processes that are about to end get a moment to do so, with what is theirs.
 func Compare(t *testing.T, before Inventory) {
 	t.Helper()
-	left := Take(t, before.dir).beyond(before)
+	left := Take(t, before.dir, before.words...).beyond(before)
 	for end := time.Now().Add(10 * time.Second); len(left) > 0 && time.Now().Before(end); {
 		time.Sleep(50 * time.Millisecond)
-		left = Take(t, before.dir).beyond(before)
+		left = Take(t, before.dir, before.words...).beyond(before)
 	}
 	for _, what := range left {
 		t.Errorf("left behind: %s", what)
@@ -127,12 +132,17 @@ func boundPath(f []string) string {
 	return f[7]
 }
 
-func ourCgroups() map[string]bool {
+func ourCgroups(words []string) map[string]bool {
+	if len(words) == 0 {
+		words = []string{"microvm"}
+	}
 	set := map[string]bool{}
-	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/*"} {
-		dirs, _ := filepath.Glob(root + "/*microvm*")
-		for _, d := range dirs {
-			set[d] = true
+	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/*", "/sys/fs/cgroup/*/*"} {
+		for _, word := range words {
+			dirs, _ := filepath.Glob(root + "/*" + word + "*")
+			for _, d := range dirs {
+				set[d] = true
+			}
 		}
 	}
 	return set
@@ -141,9 +151,11 @@ func ourCgroups() map[string]bool {
 // ourLinks leaves out what engines on the machine make and remove meanwhile.
 func ourLinks() map[string]bool {
 	set := map[string]bool{}
-	taps, _ := filepath.Glob("/sys/class/net/microvm*")
-	for _, tap := range taps {
-		set[filepath.Base(tap)] = true
+	links, _ := net.Interfaces() // not by /sys, which shows those of who mounted it
+	for _, link := range links {
+		if strings.HasPrefix(link.Name, "microvm") {
+			set[link.Name] = true
+		}
 	}
 	return set
 }

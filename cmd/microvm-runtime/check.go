@@ -36,7 +36,11 @@ func checkCommand() *cli.Command {
 
 // checkSandbox is checkProcess for a container of this command.
 func checkSandbox(c *cli.Context, name string) error {
-	s, err := reader(c).Store.Load(name)
+	store := reader(c).Store
+	s, err := store.Load(name)
+	if err == nil && s.In != "" {
+		s, err = store.Load(s.In)
+	}
 	if err != nil {
 		return err
 	}

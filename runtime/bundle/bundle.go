@@ -27,6 +27,8 @@ type Bundle struct {
 	// Dir is absolute.
 	Dir  string
 	Spec *specs.Spec
+	// inPod says that the machine is for several containers.
+	inPod bool
 	// joined are the namespaces that the container shares with its pod, or with
 	// target; Spec has them no more.
 	joined []specs.LinuxNamespaceType
@@ -54,6 +56,7 @@ func LoadInPod(dir string, pod Pod) (*Bundle, error) {
 	}
 	b := &Bundle{Dir: dir, Spec: spec}
 	b.makeOwnUser()
+	b.inPod = pod.PID != 0 || PodID(spec.Annotations) != ""
 	b.join(pod)
 	err = Validate(spec)
 	if err == nil {

@@ -236,7 +236,31 @@ func (p *Plan) splitSharedMemory(m *specs.Mount, source string) bool {
 	}
 	m.Type, m.Source, m.Options = "tmpfs", sharedMemorySource, options
 	m.UIDMappings, m.GIDMappings = nil, nil
+	p.sharableMemory = true
 	return true
+}
+
+// sharesMemory tells whether the container's POSIX shared memory is the machine's
+// own: that of all containers of a pod is, of those that join the IPC namespace of
+// another, and of one whose engine has prepared some for others to join.
+func (p *Plan) sharesMemory(b *Bundle) bool {
+	return PodID(b.Spec.Annotations) != "" || b.Joins(specs.IPCNamespace) || p.sharableMemory && !b.inPod
+}
+
+// useSharedMemory binds the machine's own shared memory.
+func (p *Plan) useSharedMemory() {
+	for i, m := range p.Guest.Mounts {
+		if m.Type != "tmpfs" || m.Source != sharedMemorySource {
+			continue
+		}
+		options := []string{"rbind", "nosuid", "nodev", "noexec"}
+		for _, o := range m.Options {
+			if strings.HasPrefix(o, "size=") {
+				options = append(options, o) // for the agent, who has the tmpfs
+			}
+		}
+		p.Guest.Mounts[i] = specs.Mount{Destination: m.Destination, Type: "bind", Source: sharedMemory, Options: options}
+	}
 }
 
 // kernelDirs are interfaces to a kernel. The guest's kernel has the same ones

@@ -155,6 +155,23 @@ func (p Pod) files(spec *specs.Spec) (mounts []specs.Mount) {
 // joinable are the namespaces of a pod that its containers may share.
 var joinable = []specs.LinuxNamespaceType{specs.IPCNamespace, specs.UTSNamespace, specs.PIDNamespace, specs.UserNamespace}
 
+// JoinedPID is the process whose namespaces the bundle in dir names, 0 if it names
+// none or cannot be read, which Load says better.
+func JoinedPID(dir string) int {
+	var spec specs.Spec
+	if err := readJSON(filepath.Join(dir, ConfigFile), &spec); err != nil || spec.Linux == nil {
+		return 0
+	}
+	for _, ns := range spec.Linux.Namespaces {
+		rest, inProc := strings.CutPrefix(ns.Path, "/proc/")
+		text, file, _ := strings.Cut(rest, "/")
+		if pid, err := strconv.ParseUint(text, 10, 31); inProc && err == nil && file == "ns/"+procNames[ns.Type] {
+			return int(pid)
+		}
+	}
+	return 0
+}
+
 // join takes the namespaces out of the configuration that are those of the pod, or
 // of a container in it, and keeps in mind which these are.
 func (b *Bundle) join(pod Pod) {
@@ -191,17 +208,6 @@ func (p *Plan) guestPod(b *Bundle) {
 	if b.Joins(specs.UTSNamespace) || !hasNamespace(b.Spec.Linux, specs.UTSNamespace) {
 		p.Guest.Hostname, p.Guest.Domainname = "", "" // the machine's
 	}
-	for i, m := range p.Guest.Mounts {
-		if m.Type == "tmpfs" && m.Source == sharedMemorySource {
-			options := []string{"rbind", "nosuid", "nodev", "noexec"}
-			for _, o := range m.Options {
-				if strings.HasPrefix(o, "size=") {
-					options = append(options, o) // for the agent, who has the tmpfs
-				}
-			}
-			p.Guest.Mounts[i] = specs.Mount{Destination: m.Destination, Type: "bind", Source: sharedMemory, Options: options}
-		}
-	}
 	// What a container's kernel finds as a device is mounted in its namespace
 	// only, and another container's has other inodes: a socket would not join
 	// the two.
@@ -224,13 +230,22 @@ func (b *Bundle) makeOwnUser() {
 	}
 }
 
-// Held are the kinds of namespaces that the container shares with its pod and that
-// are not the machine's own: a process in the guest has to hold them. A user
-// namespace has all others of the pod with it, or its root had no rights there.
+// Joined are the kinds of namespaces that the container shares with its pod, or
+// with the container whose machine it is in. A user namespace has the network's
+// with it, or its root had no rights there.
+func (b *Bundle) Joined() []specs.LinuxNamespaceType {
+	if b.Joins(specs.UserNamespace) {
+		return append(slices.Clone(b.joined), specs.NetworkNamespace)
+	}
+	return b.joined
+}
+
+// Held are those of Joined that a pod's machine does not have by itself: a process
+// in the guest has to hold them.
 func (b *Bundle) Held() (kinds []specs.LinuxNamespaceType) {
 	switch {
 	case b.Joins(specs.UserNamespace):
-		kinds = append(slices.Clone(b.joined), specs.NetworkNamespace)
+		kinds = slices.Clone(b.Joined())
 	case b.Joins(specs.PIDNamespace):
 		kinds = []specs.LinuxNamespaceType{specs.PIDNamespace}
 	}

@@ -270,3 +270,56 @@ func TestSharedSysctls(t *testing.T) {
 		t.Error("a setting of the whole machine")
 	}
 }
+
+func TestJoinedPID(t *testing.T) {
+	for path, want := range map[string]int{
+		"": 0, "/proc/42/ns/ipc": 42, "/proc/42/ns/uts": 0, "/proc/self/ns/ipc": 0, "/run/netns/x": 0,
+		"/proc/42": 0, "42/ns/ipc": 0, "/proc/42/ns/ipc/x": 0, "/proc/-7/ns/ipc": 0,
+	} {
+		dir := writeBundle(t, func(s *specs.Spec) {
+			s.Linux.Namespaces = []specs.LinuxNamespace{{Type: specs.MountNamespace}, {Type: specs.IPCNamespace, Path: path}}
+		})
+		if got := JoinedPID(dir); got != want {
+			t.Errorf("%q: %d, want %d", path, got, want)
+		}
+	}
+	if got := JoinedPID(t.TempDir()); got != 0 {
+		t.Errorf("no bundle: %d", got)
+	}
+}
+
+// Shared memory is the machine's own where others may have it, too.
+func TestWhoseSharedMemory(t *testing.T) {
+	engines := specs.Mount{Destination: "/dev/shm", Type: "bind", Source: "/dev/shm", Options: []string{"bind"}}
+	own := specs.Mount{Destination: "/dev/shm", Type: "tmpfs", Source: "shm"}
+	for _, c := range []struct {
+		name   string
+		mount  specs.Mount
+		pod    Pod
+		joins  bool
+		shared bool
+	}{
+		{"alone, its engine's", engines, Pod{}, false, true},
+		{"alone, its own", own, Pod{}, false, false},
+		{"joins", engines, Pod{PID: 42}, true, true},
+		{"joins, its own", own, Pod{PID: 42}, true, true},
+		{"does not join", engines, Pod{PID: 42}, false, false},
+	} {
+		b, err := LoadInPod(writeBundle(t, func(s *specs.Spec) {
+			s.Mounts = []specs.Mount{c.mount}
+			if c.joins {
+				s.Linux.Namespaces = []specs.LinuxNamespace{{Type: specs.MountNamespace}, {Type: specs.IPCNamespace, Path: "/proc/42/ns/ipc"}}
+			}
+		}), c.pod)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := b.Split("c", os.Stat)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.Guest.Mounts[0]; (got.Type == "bind" && got.Source == sharedMemory) != c.shared {
+			t.Errorf("%s: %+v", c.name, got)
+		}
+	}
+}

@@ -34,6 +34,9 @@ type Plan struct {
 	Size Size
 	// Notices tell the user what is other than the bundle says.
 	Notices []string
+
+	// sharableMemory says that the engine has prepared POSIX shared memory.
+	sharableMemory bool
 }
 
 // Export is a directory or file of the host that the guest sees as Name below
@@ -117,8 +120,11 @@ func (b *Bundle) Split(id string, stat Stat) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if PodID(b.Spec.Annotations) != "" {
+	if b.inPod {
 		p.guestPod(b)
+	}
+	if p.sharesMemory(b) {
+		p.useSharedMemory()
 	}
 	if b.Spec.Root.Readonly {
 		p.Mountpoints = mountpoints(guest.Mounts, files)

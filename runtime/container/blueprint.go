@@ -38,8 +38,7 @@ func (e *Engine) Blueprint(id, dir, prefix string, root []*api.Mount, pod bundle
 		return nil, err
 	}
 	d.plan.FreezeRoot(d.bundle)
-	d.plan.Prefix(prefix)
-	d.machine.Exports, d.machine.Disks = d.exports(), disks(d.plan)
+	d.prefix(prefix)
 	return &Blueprint{Bundle: d.bundle, Plan: d.plan, Machine: d.machine, User: d.user}, nil
 }
 

@@ -22,6 +22,10 @@
 //	                    X exit code
 //	delete              removes the state directory
 //
+// A container that joins namespaces of another has a monitor, but no machine: it
+// asks the monitor of the other one (landlord) for a part of its machine, and has
+// that as long as both live (tenancy).
+//
 // In the foreground, run is its own monitor. An exec in the background has a
 // monitor too; one in the foreground is its own.
 //

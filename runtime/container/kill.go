@@ -3,6 +3,7 @@ package container
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -38,6 +39,8 @@ func (e *Engine) Kill(ctx context.Context, id string, sig unix.Signal, all bool)
 		return inClass(state.ErrNotRunning, ErrState) // it has just ended
 	case hung && s.Current() != s.Status:
 		return inClass(state.ErrNotRunning, ErrState)
+	case hung && sig == unix.SIGKILL && s.In != "":
+		return fmt.Errorf("its machine, that of container %s, does not answer: kill that one: %w", s.In, err)
 	case hung && sig == unix.SIGKILL:
 		return s.VM.Signal(unix.SIGKILL)
 	}

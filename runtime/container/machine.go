@@ -26,10 +26,21 @@ type design struct {
 	// if it is to have none.
 	user   *network.User
 	caches config.Caches
+	// joined is the container whose machine it goes into, nil for one of its own.
+	joined *state.State
 }
 
 // design reads the bundle and chooses its machine. It changes nothing.
-func (e *Engine) design(id, dir string) (*design, error) { return e.designInPod(id, dir, bundle.Pod{}) }
+func (e *Engine) design(id, dir string) (*design, error) {
+	joined, err := e.joinedBy(dir)
+	if err != nil {
+		return nil, err
+	}
+	if joined != nil {
+		return e.designTenant(id, dir, joined)
+	}
+	return e.designInPod(id, dir, bundle.Pod{})
+}
 
 // designInPod is design for a container in the machine of a pod.
 func (e *Engine) designInPod(id, dir string, pod bundle.Pod) (*design, error) {
@@ -103,6 +114,12 @@ func (d *design) leaveRoom(annotated config.Config) {
 	if annotated.CPUs == 0 && d.bundle.IsSandbox() {
 		m.MaxCPUs = max(m.CPUs, min(h.cpus, mostPodCPUs))
 	}
+}
+
+// prefix puts prefix before the names of exports and disks.
+func (d *design) prefix(prefix string) {
+	d.plan.Prefix(prefix)
+	d.machine.Exports, d.machine.Disks = d.exports(), disks(d.plan)
 }
 
 // prepareRoot makes in the root file system what the guest cannot make.

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,7 +28,8 @@ type supervisor struct {
 	design  *design
 	state   state.State    // as it was registered
 	cgroup  *cgroup.Cgroup // nil without one
-	vm      *sandbox.VM
+	vm      *sandbox.VM    // nil in the machine of another container
+	machine machine        // the one or the other
 	process *process
 	signals *forwarder
 	net     *Network // nil in the host's network namespace
@@ -63,7 +65,8 @@ func (s *supervisor) bringUp(ctx context.Context, report func() error) (err erro
 	if err := checkIO(s.design.bundle.Spec.Process.Terminal, !s.foreground, s.request.ConsoleSocket); err != nil {
 		return err
 	}
-	steps := []func(context.Context) error{s.findCgroup, s.register, s.joinCgroup, s.network, s.launch, s.runCreateHooks, s.boot, s.connect, s.create, s.show, s.limitCPU}
+	steps := append([]step{s.findCgroup, s.register, s.joinCgroup}, s.enterMachine()...)
+	steps = append(steps, s.create, s.show, s.limitCPU)
 	if s.request.Start && !s.foreground {
 		steps = append(steps, s.start)
 	}
@@ -71,12 +74,23 @@ func (s *supervisor) bringUp(ctx context.Context, report func() error) (err erro
 	if s.request.Start && s.foreground {
 		steps = append(steps, s.start)
 	}
-	for _, step := range steps {
-		if err := step(ctx); err != nil {
+	for _, do := range steps {
+		if err := do(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// step is one of those that bring a container up.
+type step = func(context.Context) error
+
+// enterMachine is how the container gets its machine.
+func (s *supervisor) enterMachine() []step {
+	if s.design.joined != nil {
+		return []step{s.enterNetwork, s.runCreateHooks, s.moveIn}
+	}
+	return []step{s.network, s.launch, s.runCreateHooks, s.boot, s.connect, s.welcome}
 }
 
 // register makes the state directory.
@@ -90,6 +104,9 @@ func (s *supervisor) register(context.Context) error {
 		OCIVersion: specs.Version, ID: s.request.ID, Bundle: b.Dir, Rootfs: b.Rootfs(), Annotations: b.Spec.Annotations,
 		Created: time.Now().UTC(), Status: specs.StateCreating, Monitor: self, Machine: s.design.machine.Machine,
 		Hooks: b.Spec.Hooks, Memory: s.design.machine.Memory,
+	}
+	if joined := s.design.joined; joined != nil {
+		s.state.In, s.state.Memory = cmp.Or(joined.In, joined.ID), 0
 	}
 	if s.cgroup != nil {
 		record := s.cgroup.Record()
@@ -140,6 +157,7 @@ func (s *supervisor) launch(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	s.machine = ownMachine{s.vm}
 	s.undo.add(func() { s.vm.Close() })
 	vm, err := state.NewProcess(s.vm.PID())
 	if err != nil {
@@ -153,7 +171,7 @@ func (s *supervisor) boot(ctx context.Context) error { return s.blameHost(s.vm.B
 // create makes the container in the guest, with its streams flowing.
 func (s *supervisor) create(ctx context.Context) error {
 	p := s.design.bundle.Spec.Process
-	io, err := openStreams(ctx, s.vm.Socket(), ioRequest{p.Terminal, p.ConsoleSize, s.request.ConsoleSocket})
+	io, err := openStreams(ctx, s.machine.Socket(), ioRequest{p.Terminal, p.ConsoleSize, s.request.ConsoleSocket})
 	if err != nil {
 		return err
 	}
@@ -162,7 +180,7 @@ func (s *supervisor) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.process = &process{agent: s.vm.Agent(), id: s.request.ID, io: io, log: s.engine.log(s.request.ID)}
+	s.process = &process{agent: s.machine.Agent(), id: s.request.ID, io: io, log: s.engine.log(s.request.ID)}
 	_, err = s.process.agent.Task.Create(ctx, &api.CreateTaskRequest{
 		Id: s.request.ID, Bundle: s.design.bundle.Dir, Terminal: p.Terminal, Stdin: io.stdin, Stdout: io.stdout, Stderr: io.stderr, Options: options,
 	})
@@ -193,8 +211,8 @@ func (s *supervisor) start(ctx context.Context) error {
 // explain finds the cause of a call's failure: often the machine's end.
 func (s *supervisor) explain(err error) error {
 	select {
-	case <-s.vm.Done():
-		return s.blameHost(s.vm.End())
+	case <-s.machine.Done():
+		return s.blameHost(s.machine.End())
 	case <-time.After(lostGrace(err)):
 		return agentError(err)
 	}
@@ -224,8 +242,8 @@ func (s *supervisor) takeDown(code int, lost error) error {
 	var err error
 	if lost != nil {
 		err = fmt.Errorf("container lost: %w", s.explain(lost))
-		s.vm.Kill()
-	} else if serr := s.vm.Shutdown(context.Background()); serr != nil {
+		s.machine.Kill()
+	} else if serr := s.machine.Shutdown(context.Background()); serr != nil {
 		log.WithError(serr).Error("the guest may not have written everything back")
 	}
 	s.timeline.Mark(sandbox.StageDown)

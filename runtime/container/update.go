@@ -23,12 +23,10 @@ func (e *Engine) Update(ctx context.Context, id string, r *specs.LinuxResources)
 	}
 	return e.locked(id, verbUpdate, func(d *state.Dir, s *state.State) error {
 		err := e.ask(ctx, id, func(ctx context.Context, agent *api.Client) error {
-			memory, err := Memory{s.Memory, s.Grown}.Grow(ctx, agent, bundle.Size{Memory: bundle.SizeOf(r).Memory}) // its CPUs stay
-			if err != nil {
+			if err := e.growFor(ctx, agent, s, bundle.Size{Memory: bundle.SizeOf(r).Memory}); err != nil { // its CPUs stay
 				return fmt.Errorf("update container %s: %w", id, err)
 			}
-			s.Grown = memory.Grown
-			_, err = agent.Task.Update(ctx, &api.UpdateTaskRequest{Id: id, Resources: resources})
+			_, err := agent.Task.Update(ctx, &api.UpdateTaskRequest{Id: id, Resources: resources})
 			return agentError(err)
 		})
 		if err != nil {
@@ -39,6 +37,16 @@ func (e *Engine) Update(ctx context.Context, id string, r *specs.LinuxResources)
 		}
 		return d.Save(s)
 	})
+}
+
+// growFor makes the machine of s, which is locked, large enough for want.
+func (e *Engine) growFor(ctx context.Context, agent *api.Client, s *state.State, want bundle.Size) error {
+	if s.In != "" {
+		return e.growHost(ctx, s.In, agent, want)
+	}
+	memory, err := Memory{s.Memory, s.Grown}.Grow(ctx, agent, want)
+	s.Grown = memory.Grown
+	return err
 }
 
 // checkUpdate refuses what a machine can't do while it runs.

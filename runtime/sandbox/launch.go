@@ -69,7 +69,7 @@ func (vm *VM) connect(d *donation) (logs *os.File, err error) {
 		return nil, err
 	}
 	d.config.Vsock.Outbound = map[uint32]int{api.PortAgent: d.add(theirs)}
-	if theirs, err = listen(vm.config.Socket); err != nil {
+	if theirs, err = Listen(vm.config.Socket); err != nil {
 		return nil, err
 	}
 	d.config.Vsock.Listener = d.add(theirs)

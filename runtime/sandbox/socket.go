@@ -21,9 +21,9 @@ const backlog = 128
 // ErrUnreachable says that nobody serves the machine's socket: it is gone.
 var ErrUnreachable = errors.New("the machine cannot be reached")
 
-// listen makes the unix socket at path, which may be longer than the 108 bytes
+// Listen makes the unix socket at path, which may be longer than the 108 bytes
 // of a socket address.
-func listen(path string) (*os.File, error) {
+func Listen(path string) (*os.File, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("create socket: %w", err)
@@ -61,7 +61,7 @@ func throughParent(path string, use func(short string) error) error {
 
 // Dial connects to a port of the guest whose machine made the socket.
 func Dial(ctx context.Context, socket string, port uint32) (*net.UnixConn, error) {
-	c, err := connect(ctx, socket)
+	c, err := Connect(ctx, socket)
 	if errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("dial port %d: %w", port, ErrUnreachable)
 	}
@@ -84,9 +84,9 @@ func Dial(ctx context.Context, socket string, port uint32) (*net.UnixConn, error
 // crowdedPause is how long a connection waits for room in the backlog.
 const crowdedPause = 5 * time.Millisecond
 
-// connect connects to the socket. One whose backlog is full answers a
+// Connect connects to the unix socket at a path of any length. One whose backlog is full answers a
 // non-blocking connect at once with EAGAIN, and nothing tells when there is room.
-func connect(ctx context.Context, socket string) (c net.Conn, err error) {
+func Connect(ctx context.Context, socket string) (c net.Conn, err error) {
 	for {
 		err = throughParent(socket, func(short string) (err error) {
 			c, err = new(net.Dialer).DialContext(ctx, "unix", short)

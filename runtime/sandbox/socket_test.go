@@ -17,7 +17,7 @@ import (
 func crowd(t *testing.T) (path string, l net.Listener) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "vsock.sock")
-	f, err := listen(path)
+	f, err := Listen(path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,8 @@ const (
 	stateFile = "state.json"
 	// SocketFile is the way into the virtual machine.
 	SocketFile = "vsock.sock"
+	// MachineFile is the socket of a monitor whose machine other containers join.
+	MachineFile = "machine.sock"
 	// NetworkFile names what the guest's network was made from last.
 	NetworkFile = "network"
 )

@@ -28,8 +28,11 @@ type State struct {
 	// Monitor ends with the container's exit code. Its pid is the container's
 	// for the rest of the host.
 	Monitor Process `json:"monitor"`
-	// VM is the virtual machine's process, a child of the monitor.
+	// VM is the virtual machine's process, a child of the monitor. A container
+	// in the machine of another has none.
 	VM Process `json:"vm"`
+	// In is the container in whose machine this one is, "" for one of its own.
+	In string `json:"in,omitempty"`
 	// Machine is the kind of machine in use.
 	Machine string `json:"machine,omitempty"`
 	// Cgroup is the host's cgroup of monitor and machine, nil without one.

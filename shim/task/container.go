@@ -2,8 +2,6 @@ package task
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -24,6 +22,7 @@ import (
 	"github.com/microvm/microvm/runtime/bundle"
 	"github.com/microvm/microvm/runtime/container"
 	"github.com/microvm/microvm/runtime/hooks"
+	"github.com/microvm/microvm/runtime/sandbox"
 )
 
 // task is a container with its processes.
@@ -35,9 +34,8 @@ type task struct {
 	init      *process
 	stand     *stand      // nil where the machine stands for it on the host
 	guestPID  uint32      // of the first process, in the guest
-	exports   []string    // names of those in its pod's machine
-	disks     []string    // and their serials
-	size      bundle.Size // what it asks of the machine; under the service's making
+	use       sandbox.Use // of its pod's machine; under the service's making
+	size      bundle.Size // what it asks of the machine; likewise
 	// shapes says that the machine's cgroup on the host has this container's
 	// limits: it is the machine's only one, or its pod's sandbox.
 	shapes bool
@@ -129,7 +127,7 @@ func (s *Service) create(ctx context.Context, r *api.CreateTaskRequest) (t *task
 	} else if s.engine.Config, err = Configure(ctx, r.GetOptions()); err != nil {
 		return nil, err
 	}
-	if t.blueprint, err = s.engine.Blueprint(t.id, r.GetBundle(), exportPrefix(t.id), root, pod); err != nil {
+	if t.blueprint, err = s.engine.Blueprint(t.id, r.GetBundle(), container.ExportPrefix(t.id), root, pod); err != nil {
 		return nil, err
 	}
 	if err := s.enter(ctx, t); err != nil {
@@ -140,13 +138,6 @@ func (s *Service) create(ctx context.Context, r *api.CreateTaskRequest) (t *task
 		return nil, err
 	}
 	return t, nil
-}
-
-// exportPrefix is for the names of a container's exports, whose length is
-// limited.
-func exportPrefix(id string) string {
-	sum := sha256.Sum256([]byte(id))
-	return hex.EncodeToString(sum[:8]) + "-"
 }
 
 // mountRoot mounts what the snapshotter gave in the bundle's rootfs, or returns

@@ -39,20 +39,19 @@ func (s *Service) visit(ctx context.Context, t *task) (err error) {
 	if err := s.makeRoom(ctx, t, t.blueprint.Plan.Size); err != nil {
 		return t.machine.explain(err)
 	}
+	shared, vm := &t.machine.shared, t.machine.vm
 	for _, d := range t.blueprint.Machine.Disks {
-		if err := t.machine.addDisk(ctx, d); err != nil {
+		if err := shared.AddDisk(ctx, vm, &t.use, d); err != nil {
 			t.withdraw(ctx)
 			return t.machine.explain(err)
 		}
-		t.disks = append(t.disks, d.Serial)
 	}
 	for _, x := range t.blueprint.Machine.Exports {
-		name, err := t.machine.addShare(ctx, x, t.blueprint.Plan.Mounts(x.Name))
+		name, err := shared.AddExport(ctx, vm, &t.use, x, t.blueprint.Plan.Mounts(x.Name))
 		if err != nil {
 			t.withdraw(ctx)
 			return t.machine.explain(err)
 		}
-		t.exports = append(t.exports, name)
 		t.blueprint.Plan.Remount(x.Name, name)
 	}
 	if t.stand, err = newStand(t.blueprint.Bundle, int(t.machine.pid())); err == nil {
@@ -66,13 +65,9 @@ func (s *Service) visit(ctx context.Context, t *task) (err error) {
 
 // withdraw takes t's exports and disks away.
 func (t *task) withdraw(ctx context.Context) {
-	for _, name := range t.exports {
-		t.machine.dropShare(ctx, name)
+	if err := t.machine.shared.Drop(ctx, t.machine.vm, &t.use); err != nil {
+		log.G(ctx).WithError(err).Warn("exports or disks are left in the machine")
 	}
-	for _, serial := range t.disks {
-		t.machine.dropDisk(ctx, serial)
-	}
-	t.exports, t.disks = nil, nil
 }
 
 // leave takes t's stand, exports and disks away, or ends the machine.

@@ -29,8 +29,7 @@ type machine struct {
 	memory container.Memory // under the service's making
 	dir    string           // the bundle with its record
 	net    *container.Network
-	shares []*share // of a pod's containers; under the service's making, as are
-	disks  []*sharedDisk
+	shared sandbox.Shared // of a pod's containers; under the service's making
 
 	mu      sync.Mutex
 	cgroup  *cgroup.Cgroup // nil without one

@@ -111,6 +111,10 @@ func testDockerNetwork(t *testing.T, e *engine) {
 	command.Eventually(t, "the second network is there", func() bool { return strings.Contains(shows(), "eth1    inet 10.91.0.7/24") })
 	e.command(t, "network", "disconnect", "second", "web").Output()
 	command.Eventually(t, "the second network is gone", func() bool { return !strings.Contains(shows(), "eth1") })
+	beside := e.command(t, "run", "--rm", "--network", "container:web", "--pid", "container:web", image, "sh", "-c", "ip -o addr; ps")
+	if got := beside.Output(); !strings.Contains(got, "eth0    inet 172.") || !strings.Contains(got, "sleep 1000") {
+		t.Errorf("a container in the machine of another: %q", got)
+	}
 	e.command(t, "rm", "--force", "web").Output()
 	testDockerNames(t, e)
 }

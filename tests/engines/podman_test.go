@@ -1,6 +1,7 @@
 package engines
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -53,12 +54,40 @@ func TestPodman(t *testing.T) {
 		e.command(t, "healthcheck", "run", "healthy").Wants(0)
 	})
 	t.Run("network", func(t *testing.T) { testPodmanNetwork(t, e) })
+	t.Run("pod", func(t *testing.T) { testPodmanPod(t, e) })
 	t.Run("build", func(t *testing.T) {
 		labtest.SameOnBoth(t)
 		build := []string{"build", "--network", "none", "--isolation", "oci", "--runtime", runtimePath(), "--tag", "built"}
 		e.command(t, append(build, buildContext(t))...).Output()
 		builtOutput(t, e)
 	})
+}
+
+// testPodmanPod has Kubernetes' description of a pod run: its containers are in one
+// machine.
+func testPodmanPod(t *testing.T, e *engine) {
+	const pod = `
+apiVersion: v1
+kind: Pod
+metadata: {name: pod}
+spec:
+  containers:
+  - {name: web, image: "%[1]s", command: [/bin/httpd, -f, -p, "8080", -h, /data], volumeMounts: [{name: data, mountPath: /data}]}
+  - name: writer
+    image: "%[1]s"
+    command: [/bin/sh, -c, "echo written > /data/index.html; exec /bin/sleep 1000"]
+    volumeMounts: [{name: data, mountPath: /data}]
+  volumes: [{name: data, emptyDir: {}}]
+`
+	file := filepath.Join(t.TempDir(), "pod.yaml")
+	if err := os.WriteFile(file, fmt.Appendf(nil, pod, image), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	e.command(t, "play", "kube", "--network", "none", file).Output()
+	command.Eventually(t, "one container serves what the other has written", func() bool {
+		return e.command(t, "exec", "pod-web", "/bin/wget", "-q", "-O", "-", "http://127.0.0.1:8080/").Run().Stdout == "written\n"
+	})
+	e.command(t, "play", "kube", "--down", file).Output()
 }
 
 // testPodmanNetwork uses podman's default network: a bridge with a gateway on

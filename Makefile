@@ -104,7 +104,7 @@ critest: build lab-binaries ## run Kubernetes' validation of container runtimes,
 .PHONY: kubernetes
 kubernetes: build ## start a Kubernetes node with pods in machines and say its KUBECONFIG (the first time, build Kubernetes)
 	$(call need,$(KUBERNETES_PACKAGES))
-	@export GO=$(GO); kubernetes=$$(tests/kubernetes/programs/build-kubernetes); containerd=$$(tests/shim/build-containerd); runc=$$(tests/cri/build-critest); \
+	@export GO=$(GO); kubernetes=$$(tests/kubernetes/programs/build-kubernetes); containerd=$$(tests/shim/build-containerd); runc=$$(tests/shim/build-runc-shim); \
 	$(GO) run ./tests/kubernetes/cmd/node --kubernetes $$kubernetes --containerd $$containerd --runc $$runc --bin $(CURDIR)/$(BIN) up
 
 .PHONY: kubernetes-down

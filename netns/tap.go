@@ -62,6 +62,9 @@ func openTap(name string) (*os.File, error) {
 	}
 	if err != nil {
 		unix.Close(fd)
+		if errors.Is(err, unix.EBUSY) {
+			err = fmt.Errorf("%w: another machine has this network namespace: each needs its own", err)
+		}
 		return nil, fmt.Errorf("make tap %s: %w", name, err)
 	}
 	return os.NewFile(uintptr(fd), name), nil // now: before, it cannot be polled

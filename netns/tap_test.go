@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -86,6 +87,9 @@ func TestTapStandsInForAnInterface(t *testing.T) {
 			t.Fatal(err)
 		}
 		exchange(t, tap.File(), far)
+		if _, err := NewTap(near.Attrs().Index, "near"); err == nil || !strings.Contains(err.Error(), "another machine") {
+			t.Errorf("a second machine: %v", err)
+		}
 		if err := tap.Close(); err != nil {
 			t.Error(err)
 		}

@@ -107,6 +107,7 @@ func shareMain(args []string) int {
 		fmt.Fprintln(os.Stderr, "microvm-vmm fs:", err)
 		return exitUsage
 	}
+	takeSlack()
 	if err := share(o); err != nil {
 		fmt.Fprintln(os.Stderr, "microvm-vmm fs:", err)
 		return exitFault

@@ -177,7 +177,8 @@ func TestShareListens(t *testing.T) {
 	}
 }
 
-// TestShareIsConfined reads back what a server may do that a VMM has connected to.
+// TestShareIsConfined reads back what a server may do that a VMM has connected to, and
+// that its timers are in no hurry.
 func TestShareIsConfined(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root")
@@ -212,6 +213,16 @@ func TestShareIsConfined(t *testing.T) {
 	}
 	if has := effective&(1<<unix.CAP_MKNOD) != 0; !has || effective&(1<<unix.CAP_SYS_ADMIN|1<<unix.CAP_NET_ADMIN|1<<unix.CAP_SYS_PTRACE|1<<unix.CAP_KILL) != 0 {
 		t.Errorf("capabilities %x", effective)
+	}
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", server.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, thread := range threads {
+		slack, err := os.ReadFile("/proc/" + thread.Name() + "/timerslack_ns")
+		if want := fmt.Sprintln(timerSlack.Nanoseconds()); string(slack) != want && !os.IsNotExist(err) { // it may have ended
+			t.Errorf("thread %s has %q ns of slack, %v", thread.Name(), slack, err)
+		}
 	}
 	c.Close()
 	if err := server.Wait(); err != nil {

@@ -28,11 +28,11 @@ func (q *Queue) Notify() {
 func (q *Queue) Run(drain func() error) error {
 	err := q.RunWith(drain, func() error {
 		if !q.Kick.Wait() {
-			return errStopped
+			return ErrStopped
 		}
 		return nil
 	})
-	if err == errStopped {
+	if err == ErrStopped {
 		return nil
 	}
 	return err

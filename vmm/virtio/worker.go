@@ -8,8 +8,6 @@ import (
 	"github.com/microvm/microvm/vmm/virtio/queue"
 )
 
-var errStopped = errors.New("worker was stopped")
-
 // Worker answers the buffers of one queue in order, on a goroutine of its own.
 // Start and Stop take turns; the zero value is stopped.
 type Worker struct {
@@ -25,7 +23,7 @@ func (w *Worker) Start(q *Queue, answer func(*queue.Chain) (written uint32, err 
 	w.queue = q
 	w.stopped.Store(false)
 	w.running.Go(func() {
-		if err := q.Run(func() error { return w.drain(q, answer) }); err != nil && !errors.Is(err, errStopped) {
+		if err := q.Run(func() error { return w.drain(q, answer) }); err != nil && !errors.Is(err, ErrStopped) {
 			fail(err)
 		}
 	})
@@ -49,7 +47,7 @@ func (w *Worker) drain(q *Queue, answer func(*queue.Chain) (uint32, error)) erro
 	var c queue.Chain
 	for {
 		if w.stopped.Load() {
-			return errStopped
+			return ErrStopped
 		}
 		ok, err := q.Pop(&c)
 		if !ok || err != nil {

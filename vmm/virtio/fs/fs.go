@@ -90,7 +90,11 @@ func (d *Device) Activate(a virtio.Activation) error {
 	if d.run != nil {
 		return errors.New("activate fs device: active already")
 	}
-	d.run = start(d.server, d.workers, a)
+	r, err := start(d.server, d.workers, a)
+	if err != nil {
+		return fmt.Errorf("activate fs device: %w", err)
+	}
+	d.run = r
 	return nil
 }
 

@@ -20,7 +20,8 @@ import (
 // one the leader stays, and the guest has to wait.
 type ring struct {
 	*run
-	queue *virtio.Queue
+	queue  *virtio.Queue
+	waiter virtio.Waiter // the leader's
 	// urgent says that nothing on the queue takes long (forgets), so that it
 	// is served in order.
 	urgent bool
@@ -40,14 +41,11 @@ type ring struct {
 // as serving one: it runs while there are any.
 const patience = time.Millisecond
 
-// Why a leader ends besides a broken ring.
-var (
-	errRelieved = errors.New("another goroutine leads")
-	errStopping = errors.New("device is being reset")
-)
+// errRelieved ends a leader besides a broken ring and virtio.ErrStopped.
+var errRelieved = errors.New("another goroutine leads")
 
 func newRing(r *run, q *virtio.Queue, urgent bool) *ring {
-	g := &ring{run: r, queue: q, urgent: urgent}
+	g := &ring{run: r, queue: q, waiter: virtio.NewWaiter(r.quit), urgent: urgent}
 	g.timer = time.AfterFunc(time.Hour, g.watch)
 	g.timer.Stop()
 	return g
@@ -64,8 +62,8 @@ var requests = sync.Pool{New: func() any { return new(request) }}
 // lead takes requests until the device stops or another goroutine leads.
 func (g *ring) lead() {
 	defer g.wg.Done()
-	err := g.queue.Run(g.drain)
-	if errors.Is(err, queue.ErrBroken) {
+	err := g.queue.RunWith(g.drain, func() error { return g.waiter.Kicked(g.queue) })
+	if !errors.Is(err, errRelieved) && !errors.Is(err, virtio.ErrStopped) {
 		g.fail(err)
 	}
 }
@@ -74,7 +72,7 @@ func (g *ring) lead() {
 func (g *ring) drain() error {
 	for {
 		if g.stopping.Load() {
-			return errStopping
+			return virtio.ErrStopped
 		}
 		r := requests.Get().(*request)
 		ok, err := g.queue.Pop(&r.chain)

@@ -17,12 +17,17 @@ type run struct {
 	// of the rings.
 	slots    chan struct{}
 	stopping atomic.Bool
+	quit     *virtio.EventFD // rung when it is stopped
 	wg       sync.WaitGroup
 }
 
 // start serves the rings of a.
-func start(server *export.Server, workers int, a virtio.Activation) *run {
-	r := &run{server: server, fail: a.Fail, slots: make(chan struct{}, workers)}
+func start(server *export.Server, workers int, a virtio.Activation) (*run, error) {
+	quit, err := virtio.NewEventFD()
+	if err != nil {
+		return nil, err
+	}
+	r := &run{server: server, fail: a.Fail, slots: make(chan struct{}, workers), quit: quit}
 	for i, q := range a.Queues {
 		if q == nil {
 			continue
@@ -32,17 +37,16 @@ func start(server *export.Server, workers int, a virtio.Activation) *run {
 		r.wg.Add(1)
 		go g.lead()
 	}
-	return r
+	return r, nil
 }
 
 // stop ends the activation and waits for what is in flight.
 func (r *run) stop() {
 	r.stopping.Store(true)
-	for _, g := range r.rings {
-		g.queue.Kick.Stop()
-	}
+	r.quit.Ring()
 	r.server.Interrupt()
 	r.wg.Wait()
+	_ = r.quit.Close()
 }
 
 // takeSlot takes a slot if one is free; freeSlot gives it back.

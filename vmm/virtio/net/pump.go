@@ -9,9 +9,6 @@ import (
 	"github.com/microvm/microvm/vmm/virtio"
 )
 
-// errStopped ends a direction that was told to stop.
-var errStopped = errors.New("pump was stopped")
-
 // pump moves frames both ways between a file and the rings, each way on a
 // thread of its own, which blocks in the kernel: it is woken by what it waits for
 // and by nothing else.
@@ -40,11 +37,11 @@ func newPump(d *Device) (*pump, error) {
 		p.skip = headerSize
 	}
 	p.rx = receiver{
-		pump: p, waiter: waiter{stop: quit}, queue: d.active.Queue(queueRx), counts: &d.counts.rx, pace: pacer{rate: d.config.Receive},
+		pump: p, waiter: virtio.NewWaiter(quit), queue: d.active.Queue(queueRx), counts: &d.counts.rx, pace: pacer{rate: d.config.Receive},
 		mergeable: d.active.Features&featureMrgRxbuf != 0,
 	}
 	p.tx = sender{
-		pump: p, waiter: waiter{stop: quit}, queue: d.active.Queue(queueTx), counts: &d.counts.tx, pace: pacer{rate: d.config.Send}, foreign: &d.counts.foreign,
+		pump: p, waiter: virtio.NewWaiter(quit), queue: d.active.Queue(queueTx), counts: &d.counts.tx, pace: pacer{rate: d.config.Send}, foreign: &d.counts.foreign,
 	}
 	return p, nil
 }
@@ -63,7 +60,7 @@ func (e fileError) Unwrap() error { return e.error }
 func (p *pump) end(what string, err error) {
 	var file fileError
 	switch {
-	case err == nil || errors.Is(err, errStopped):
+	case err == nil || errors.Is(err, virtio.ErrStopped):
 	case errors.As(err, &file):
 		p.warn(fmt.Errorf("network stands still: %s frames: %w", what, err))
 	default:
@@ -73,13 +70,13 @@ func (p *pump) end(what string, err error) {
 
 // pause waits until the next frame may be moved, after the driver was told of
 // those before.
-func pause(w *waiter, pace *pacer, q *virtio.Queue) error {
+func pause(w *virtio.Waiter, pace *pacer, q *virtio.Queue) error {
 	d := pace.wait()
 	if d <= 0 {
 		return nil
 	}
 	q.Notify()
-	return w.sleep(d)
+	return w.Sleep(d)
 }
 
 // stop returns when neither rings nor file are used any more.

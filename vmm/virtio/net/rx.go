@@ -17,7 +17,7 @@ const batch = 64
 // receiver moves frames from the file to the guest.
 type receiver struct {
 	pump      *pump
-	waiter    waiter
+	waiter    virtio.Waiter
 	queue     *virtio.Queue
 	counts    *direction
 	pace      pacer
@@ -35,7 +35,7 @@ type receiver struct {
 func (r *receiver) run() error {
 	for {
 		if r.pump.stopped.Load() {
-			return errStopped
+			return virtio.ErrStopped
 		}
 		if err := r.fill(); err != nil {
 			return err
@@ -55,7 +55,7 @@ func (r *receiver) fill() error {
 	r.queue.DisableKick()
 	for !r.enough() {
 		if r.pump.stopped.Load() {
-			return errStopped
+			return virtio.ErrStopped
 		}
 		ok, err := r.take()
 		if err != nil {
@@ -64,7 +64,7 @@ func (r *receiver) fill() error {
 		if ok || r.queue.EnableKick() {
 			continue
 		}
-		if err := r.waiter.kicked(r.queue); err != nil {
+		if err := r.waiter.Kicked(r.queue); err != nil {
 			return err
 		}
 	}
@@ -105,7 +105,7 @@ func (r *receiver) readFrames() error {
 		n, err := r.readv()
 		if err == unix.EAGAIN {
 			r.queue.Notify()
-			return r.waiter.await(r.pump.fd, unix.POLLIN)
+			return r.waiter.Await(r.pump.fd, unix.POLLIN)
 		}
 		if err == nil && n == 0 {
 			err = io.EOF // no frame is empty: the other end is gone

@@ -16,7 +16,7 @@ import (
 // sender moves frames from the guest to the file.
 type sender struct {
 	pump   *pump
-	waiter waiter
+	waiter virtio.Waiter
 	queue  *virtio.Queue
 	counts *direction
 	pace   pacer
@@ -30,14 +30,14 @@ type sender struct {
 }
 
 func (s *sender) run() error {
-	return s.queue.RunWith(s.drain, func() error { return s.waiter.kicked(s.queue) })
+	return s.queue.RunWith(s.drain, func() error { return s.waiter.Kicked(s.queue) })
 }
 
 func (s *sender) drain() error {
 	defer s.queue.Notify()
 	for {
 		if s.pump.stopped.Load() {
-			return errStopped
+			return virtio.ErrStopped
 		}
 		if err := pause(&s.waiter, &s.pace, s.queue); err != nil {
 			return err
@@ -83,7 +83,7 @@ func (s *sender) send() error {
 		s.pace.took(length)
 	case refused(err):
 		s.counts.dropped.Add(1)
-	case errors.Is(err, errStopped):
+	case errors.Is(err, virtio.ErrStopped):
 		return err
 	default:
 		return fileError{err}
@@ -119,7 +119,7 @@ func (s *sender) write() error {
 		case unix.EINTR:
 		case unix.EAGAIN:
 			s.queue.Notify()
-			if err := s.waiter.await(s.pump.fd, unix.POLLOUT); err != nil {
+			if err := s.waiter.Await(s.pump.fd, unix.POLLOUT); err != nil {
 				return err
 			}
 		default:

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -15,9 +16,7 @@ import (
 
 // What useFiles works on.
 const (
-	fileSize   = 16 << 20 // of the file that is read and written, in bytes
-	smallFiles = 300
-	smallSize  = 4 << 10 // of each of them, in bytes
+	fileSize = 16 << 20 // of the file that is read and written, in bytes
 	// patience is how long a measurement of blocks goes on.
 	patience = 500 * time.Millisecond
 )
@@ -33,18 +32,25 @@ func fileRow(what, block string, jobs int) string {
 	return fmt.Sprintf("%s %s, jobs: %d, MiB/s", what, block, jobs)
 }
 
-// metadataRows are measured one after the other on the same small files, in
-// operations per second.
-var metadataRows = []string{"create/s", "list/s", "stat/s", "open and read/s", "rename/s", "unlink/s"}
+// jobCounts are how many threads do the same at once.
+var jobCounts = []int{1, 4}
+
+// fileOptions are what useFiles is told.
+type fileOptions struct {
+	files int // small ones
+	// forget empties this kernel's caches of what is on the share; nil where they are
+	// the host's own.
+	forget func() error
+}
 
 // useFiles measures the file system that dir is on and returns the figures by
 // row. It is what runs in the guest.
-func useFiles(dir string) (map[string]float64, error) {
+func useFiles(dir string, o fileOptions) (map[string]float64, error) {
 	figures := map[string]float64{}
-	if err := useBlocks(filepath.Join(dir, "file"), figures); err != nil {
-		return nil, err
-	}
-	return figures, useSmallFiles(filepath.Join(dir, "small"), figures)
+	return figures, errors.Join(
+		useBlocks(filepath.Join(dir, "file"), figures),
+		useSmallFiles(filepath.Join(dir, "small"), o, figures),
+		useTree(filepath.Join(dir, "tree"), o, figures))
 }
 
 func useBlocks(path string, figures map[string]float64) error {
@@ -58,7 +64,7 @@ func useBlocks(path string, figures map[string]float64) error {
 		return err
 	}
 	for _, b := range blockSizes {
-		for _, jobs := range []int{1, 4} {
+		for _, jobs := range jobCounts {
 			for _, m := range []struct {
 				what   string
 				cold   bool
@@ -138,37 +144,4 @@ func transfer(size, jobs int, random bool, do func(p []byte, off int64) (int, er
 	default:
 		return float64(done.Load()) / (1 << 20) / time.Since(begin).Seconds(), nil
 	}
-}
-
-func useSmallFiles(dir string, figures map[string]float64) error {
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return err
-	}
-	data := make([]byte, smallSize)
-	name := func(i int) string { return filepath.Join(dir, fmt.Sprint("file-", i)) }
-	each := func(f func(i int) error) func() error {
-		return func() error {
-			for i := range smallFiles {
-				if err := f(i); err != nil {
-					return err
-				}
-			}
-			return nil
-		}
-	}
-	for i, do := range []func() error{
-		each(func(i int) error { return os.WriteFile(name(i), data, 0o644) }),
-		func() error { _, err := os.ReadDir(dir); return err },
-		each(func(i int) error { _, err := os.Lstat(name(i)); return err }),
-		each(func(i int) error { _, err := os.ReadFile(name(i)); return err }),
-		each(func(i int) error { return os.Rename(name(i), name(i)+".new") }),
-		each(func(i int) error { return os.Remove(name(i) + ".new") }),
-	} {
-		begin := time.Now()
-		if err := do(); err != nil {
-			return err
-		}
-		figures[metadataRows[i]] = smallFiles / time.Since(begin).Seconds()
-	}
-	return os.Remove(dir)
 }

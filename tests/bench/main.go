@@ -28,6 +28,7 @@ func main() {
 	flag.IntVar(&b.rounds, "rounds", 7, "starts of each, in turn")
 	flag.IntVar(&b.networkRounds, "network-rounds", 3, "measurements of each's network, in turn")
 	flag.IntVar(&b.fileRounds, "file-rounds", 1, "measurements of each's files, in turn")
+	flag.IntVar(&b.smallFiles, "small-files", 300, "small files to make, list, rename and so on")
 	flag.StringVar(&b.accel, "accel", "kvm", "QEMU's accelerator for the measurements of files: kvm or tcg")
 	serve := flag.Bool("serve", false, "serve the network's measurements; used in the guest")
 	flag.Parse()
@@ -46,6 +47,7 @@ type bench struct {
 	rounds        int
 	networkRounds int
 	fileRounds    int
+	smallFiles    int
 	accel         string
 }
 

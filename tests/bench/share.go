@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"text/tabwriter"
 	"time"
 
@@ -61,7 +62,7 @@ func (b *bench) measureSharer(serve func(bin, socket, dir string) (*exec.Cmd, er
 		return nil, err
 	}
 	if serve == nil {
-		return useFiles(shared)
+		return useFiles(shared, fileOptions{files: b.smallFiles})
 	}
 	var out bytes.Buffer
 	cpu, took, err := b.bootWithShare(dir, shared, serve, &out)
@@ -122,7 +123,7 @@ func (b *bench) bootFilesGuest(dir, socket string, out *bytes.Buffer) error {
 	if b.accel == "tcg" {
 		clock = "on"
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute+time.Duration(b.smallFiles)*200*time.Millisecond)
 	defer cancel()
 	qemu := exec.CommandContext(ctx, qemuProgram, "-M", "microvm,pit="+clock+",pic="+clock+",rtc="+clock+",acpi=off,memory-backend=mem,accel="+b.accel, "-cpu", "max", "-m", "512M",
 		"-global", "virtio-mmio.force-legacy=false", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
@@ -131,7 +132,7 @@ func (b *bench) bootFilesGuest(dir, socket string, out *bytes.Buffer) error {
 		"-chardev", "stdio,id=console", "-device", "virtio-serial-device,max_ports=1", "-device", "virtconsole,chardev=console",
 		"-device", "isa-debug-exit,iobase=0x501,iosize=1",
 		"-kernel", filepath.Join(b.bin, "vmlinux"), "-initrd", initramfs,
-		"-append", "console=hvc0 quiet reboot=t panic=-1 no_timer_check mitigations=off random.trust_cpu=on")
+		"-append", "console=hvc0 quiet reboot=t panic=-1 no_timer_check mitigations=off random.trust_cpu=on "+smallFilesVariable+"="+strconv.Itoa(b.smallFiles))
 	qemu.Stdout, qemu.Stderr = out, os.Stderr
 	var status *exec.ExitError
 	if err := qemu.Run(); err != nil && !(errors.As(err, &status) && status.ExitCode() == 1) { // what the exit port makes of 0
@@ -170,15 +171,30 @@ func serveVirtiofsd(_, socket, dir string) (*exec.Cmd, error) {
 // filesTag is the name that the guest mounts.
 const filesTag = "files"
 
+// smallFilesVariable on the kernel's command line says how many small files there are.
+const smallFilesVariable = "BENCH_SMALL_FILES"
+
+// forgetShare makes the guest's kernel forget what it knows of the share but for the
+// mount itself.
+func forgetShare() error {
+	unix.Sync()
+	return os.WriteFile("/proc/sys/vm/drop_caches", []byte("3"), 0o200)
+}
+
 // guestFiles is this program as the init of a guest.
 func guestFiles() error {
 	err := errors.Join(os.MkdirAll("/dev", 0o755), os.MkdirAll("/files", 0o755), unix.Mount("dev", "/dev", "devtmpfs", 0, ""),
+		os.MkdirAll("/proc", 0o755), unix.Mount("proc", "/proc", "proc", 0, ""),
 		unix.Mount(filesTag, "/files", "virtiofs", 0, ""))
 	if err != nil {
 		return err
 	}
 	fmt.Println("guest is up")
-	figures, err := useFiles("/files")
+	files, err := strconv.Atoi(os.Getenv(smallFilesVariable))
+	if err != nil {
+		return fmt.Errorf("kernel command line: %w", err)
+	}
+	figures, err := useFiles("/files", fileOptions{files, forgetShare})
 	if err != nil {
 		return err
 	}
@@ -200,12 +216,13 @@ func guestFiles() error {
 func fileRows() (rows []string) {
 	for _, what := range []string{"read, warm", "read, cold", "random read, cold", "write", "random write"} {
 		for _, b := range blockSizes {
-			for _, jobs := range []int{1, 4} {
+			for _, jobs := range jobCounts {
 				rows = append(rows, fileRow(what, b.name, jobs))
 			}
 		}
 	}
-	return append(append(rows, metadataRows...), serverRow, serverMemoryRow, serverDescriptorsRow)
+	rows = append(rows, smallRows()...)
+	return append(rows, untarRow, statusWarmRow, statusColdRow, serverRow, serverMemoryRow, serverDescriptorsRow)
 }
 
 func (r *report) printFiles(w *tabwriter.Writer) {
@@ -215,6 +232,10 @@ func (r *report) printFiles(w *tabwriter.Writer) {
 	fmt.Fprintln(w, "files\tmicrovm-vmm fs\tvirtiofsd\tratio\tnative")
 	for _, row := range fileRows() {
 		ours, theirs := median(r.Files["microvm"][row]), median(r.Files["virtiofsd"][row])
-		fmt.Fprintf(w, "%s\t%.4g\t%.4g\t%.2f\t%.4g\n", row, ours, theirs, ours/theirs, median(r.Files["native"][row]))
+		native := ""
+		if v, ok := r.Files["native"][row]; ok {
+			native = fmt.Sprintf("%.4g", median(v))
+		}
+		fmt.Fprintf(w, "%s\t%.4g\t%.4g\t%.2f\t%s\n", row, ours, theirs, ours/theirs, native)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/tests/kubernetes/node"
 )
 
 const idle = "containers: [{name: main, image: IMAGE, resources: {requests: {cpu: 1m, memory: 1Mi}, limits: {memory: 32Mi}}}]\n"
@@ -57,11 +59,7 @@ func TestKilledMachine(t *testing.T) {
 // killMachine kills the process of a pod's machine, which is its sandbox's.
 func killMachine(s *space, pod string) {
 	s.Helper()
-	id, err := s.node.Crictl("pods", "--namespace", s.name, "--name", pod, "--quiet")
-	if err != nil {
-		s.Fatal(err)
-	}
-	text, err := s.node.Crictl("inspectp", "--output", "go-template", "--template", "{{.info.pid}}", strings.TrimSpace(id))
+	text, err := s.node.Crictl("inspectp", "--output", "go-template", "--template", "{{.info.pid}}", sandbox(s, pod))
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -74,14 +72,80 @@ func killMachine(s *space, pod string) {
 	}
 }
 
+// sandbox is the id of a pod's.
+func sandbox(s *space, pod string) string {
+	s.Helper()
+	id, err := s.node.Crictl("pods", "--namespace", s.name, "--name", pod, "--quiet")
+	if err != nil {
+		s.Fatal(err)
+	}
+	return strings.TrimSpace(id)
+}
+
+// TestKilledShim has kubelet start a pod anew whose shim is killed.
+func TestKilledShim(t *testing.T) {
+	each(t, func(s *space) {
+		s.pod("p", idle)
+		s.ready("p")
+		before := s.get("pod/p", ".status.containerStatuses[0].containerID")
+		shims := s.node.Shims(sandbox(s, "p"))
+		if len(shims) != 1 {
+			s.Fatalf("shims of the pod: %v", shims)
+		}
+		if err := unix.Kill(shims[0], unix.SIGKILL); err != nil {
+			s.Fatal(err)
+		}
+		s.eventually("another container", func() error {
+			now, err := s.try("get", "pod/p", "-o", "jsonpath={.status.containerStatuses[0].containerID}")
+			if err == nil && now == before {
+				err = fmt.Errorf("still the same")
+			}
+			return err
+		})
+		s.ready("p")
+		s.expect("it", s.run("p", "echo works"), "works")
+		s.kubectl("delete", "pod", "p", "--timeout="+patience.String())
+	})
+}
+
+// TestMemoryPressure evicts pods when the node says that it is short of memory, and
+// says why.
+func TestMemoryPressure(t *testing.T) {
+	each(t, func(s *space) {
+		s.pod("p", "restartPolicy: Never\n"+idle)
+		s.ready("p")
+		restore, err := s.node.Amend("kubelet", "evictionSoft: {memory.available: 99%}\nevictionSoftGracePeriod: {memory.available: 1s}\nevictionMaxPodGracePeriod: 5\nevictionPressureTransitionPeriod: 1s\n")
+		if err != nil {
+			s.Fatal(err)
+		}
+		defer func() {
+			if err := restore(); err != nil {
+				s.Error(err)
+			}
+			s.wait("node/"+node.Name, "condition=MemoryPressure=false")
+		}()
+		s.becomes("pod/p", ".status.reason", "Evicted")
+		s.becomes("pod/p", ".status.phase", "Failed")
+		if got := s.get("pod/p", ".status.message"); !strings.Contains(got, "memory") {
+			s.Errorf("message: %q", got)
+		}
+	})
+}
+
 // TestThirtyPods are there at once, and gone.
 func TestThirtyPods(t *testing.T) {
-	s := newSpace(t, "microvm")
-	for i := range 30 {
-		s.pod(fmt.Sprintf("p%d", i), idle)
-	}
-	for i := range 30 {
-		s.wait(fmt.Sprintf("pod/p%d", i), "condition=Ready")
-	}
-	s.kubectl("delete", "pods", "--all", "--grace-period=1", "--timeout="+patience.String())
+	each(t, func(s *space) {
+		names := numbered("p", 30)
+		s.pods(names, idle)
+		for _, name := range names {
+			s.ready(name)
+		}
+		s.kubectl("delete", "pods", "--all", "--grace-period=1", "--timeout="+patience.String())
+		s.eventually("nothing is left", func() error {
+			if left := s.node.Shims(""); len(left) > 0 {
+				return fmt.Errorf("shims: %v", left)
+			}
+			return nil
+		})
+	})
 }

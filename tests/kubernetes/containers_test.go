@@ -2,6 +2,8 @@ package kubernetes
 
 import (
 	"fmt"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -93,6 +95,32 @@ containers:
 		s.event("p", "Unhealthy", "Liveness probe failed")
 		s.ready("p")
 		s.expect("restarts of the other", s.get("pod/p", `.status.containerStatuses[?(@.name=="http")].restartCount`), "0")
+	})
+}
+
+// TestGRPCProbe has a pod that is ready while its program says so over gRPC.
+func TestGRPCProbe(t *testing.T) {
+	each(t, func(s *space) {
+		program := s.TempDir() + "/health"
+		build := exec.Command("go", "build", "-o", program, "./cmd/health")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if said, err := build.CombinedOutput(); err != nil {
+			s.Fatalf("build health: %v: %s", err, said)
+		}
+		s.pod("p", `
+volumes: [{name: program, hostPath: {path: `+program+`, type: File}}]
+containers:
+- name: main
+  image: IMAGE
+  command: [/health, ":9000"]
+  volumeMounts: [{name: program, mountPath: /health, readOnly: true}]
+  startupProbe: {grpc: {port: 9000}, periodSeconds: 1, failureThreshold: 120}
+  readinessProbe: {grpc: {port: 9000}, periodSeconds: 1, timeoutSeconds: 10}
+`)
+		s.ready("p")
+		s.kubectl("exec", "p", "--", "kill", "-USR1", "1")
+		s.wait("pod/p", "condition=Ready=false")
+		s.event("p", "Unhealthy", "NOT_SERVING")
 	})
 }
 

@@ -28,11 +28,10 @@ func TestFigures(t *testing.T) {
 			alone = append(alone, time.Since(start))
 			s.kubectl("delete", "pod", name, "--grace-period=1")
 		}
-		before := memory(s)
+		before, names := memory(s), numbered("together", 10)
 		start, done := time.Now(), make(chan time.Duration)
-		for i := range 10 {
-			name := fmt.Sprintf("together%d", i)
-			s.pod(name, idle)
+		s.pods(names, idle)
+		for _, name := range names {
 			go func() {
 				_, err := s.try("wait", "--for=condition=Ready", "--timeout="+patience.String(), "pod/"+name)
 				if err != nil {
@@ -41,12 +40,22 @@ func TestFigures(t *testing.T) {
 				done <- time.Since(start)
 			}()
 		}
-		for range 10 {
+		for range names {
 			together = append(together, <-done)
 		}
-		each := (memory(s) - before) / 10
-		s.Logf("%s: to ready, of 20: %s; of 10 at once: %s; memory of an idle pod: %.1f MiB", s.class, spread(alone), spread(together), float64(each)/1024)
+		each := float64(memory(s)-before) / 1024 / float64(len(names))
+		load, _ := os.ReadFile("/proc/loadavg")
+		s.Logf("%s: to ready, of 20: %s; of 10 at once: %s; memory of an idle pod: %.1f MiB, %.1f pods in a GiB; load %s",
+			s.class, spread(alone), spread(together), each, 1024/each, load)
 	})
+}
+
+// numbered are names for some of a kind.
+func numbered(kind string, n int) (names []string) {
+	for i := range n {
+		names = append(names, fmt.Sprintf("%s%d", kind, i))
+	}
+	return names
 }
 
 func spread(all []time.Duration) string {

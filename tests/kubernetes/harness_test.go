@@ -116,8 +116,18 @@ func (s *space) apply(text string) {
 // pod makes a pod with that specification, but for its runtime class.
 func (s *space) pod(name, spec string) {
 	s.Helper()
-	s.apply("apiVersion: v1\nkind: Pod\nmetadata: {name: " + name + ", labels: {app: " + name + "}}\nspec:\n" +
-		indent("runtimeClassName: CLASS\nterminationGracePeriodSeconds: 5\n"+spec))
+	s.pods([]string{name}, spec)
+}
+
+// pods makes several at once.
+func (s *space) pods(names []string, spec string) {
+	s.Helper()
+	var all strings.Builder
+	for _, name := range names {
+		all.WriteString("---\napiVersion: v1\nkind: Pod\nmetadata: {name: " + name + ", labels: {app: " + name + "}}\nspec:\n" +
+			indent("runtimeClassName: CLASS\nterminationGracePeriodSeconds: 5\n"+spec))
+	}
+	s.apply(all.String())
 }
 
 func indent(text string) string {

@@ -3,6 +3,7 @@ package kubernetes
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/microvm/microvm/tests/kubernetes/node"
@@ -32,9 +33,56 @@ func TestLimits(t *testing.T) {
 containers: [{name: main, image: IMAGE, resources: {limits: {memory: 48Mi, cpu: 500m}, requests: {memory: 16Mi, cpu: 50m}}}]
 `)
 		s.ready("p")
-		// A machine's control groups are of version 2, whatever the host's are.
-		s.expect("memory", s.run("p", "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null"), "50331648")
-		s.expect("quota", s.run("p", "{ cat /sys/fs/cgroup/cpu.max || cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us; } 2>/dev/null | cut -d ' ' -f 1"), "50000")
+		s.expect("limits", limits(s), "50331648\n50000")
+	})
+}
+
+// TestResize gives a container that runs other limits, more than its machine was
+// made for and less, which it sees without a restart.
+func TestResize(t *testing.T) {
+	each(t, func(s *space) {
+		s.pod("p", `
+containers: [{name: main, image: IMAGE, resources: {limits: {memory: 48Mi, cpu: 500m}, requests: {memory: 16Mi, cpu: 50m}}}]
+`)
+		s.ready("p")
+		for _, c := range []struct{ memory, bytes, cpu, quota string }{{"640Mi", "671088640", "1500m", "150000"}, {"40Mi", "41943040", "250m", "25000"}} {
+			s.kubectl("patch", "pod", "p", "--subresource=resize", "-p",
+				`{"spec": {"containers": [{"name": "main", "resources": {"limits": {"memory": "`+c.memory+`", "cpu": "`+c.cpu+`"}}}]}}`)
+			s.becomes("pod/p", ".status.containerStatuses[0].resources.limits.memory", c.memory)
+			s.expect("limits", limits(s), c.bytes+"\n"+c.quota)
+		}
+		s.expect("restarts", s.get("pod/p", ".status.containerStatuses[0].restartCount"), "0")
+	})
+}
+
+// limits are those of memory and of processor time that a container sees. A machine's
+// control groups are of version 2, whatever the host's are.
+func limits(s *space) string {
+	s.Helper()
+	return s.run("p", "cd /sys/fs/cgroup; cat memory.max memory/memory.limit_in_bytes 2>/dev/null; { cat cpu.max || cat cpu/cpu.cfs_quota_us; } 2>/dev/null | cut -d ' ' -f 1")
+}
+
+// TestEphemeralStorage evicts a pod whose container, or volume, takes more of the
+// node's disk than it may.
+func TestEphemeralStorage(t *testing.T) {
+	each(t, func(s *space) {
+		const fill = "dd if=/dev/zero of=%s/full bs=1M count=24 && exec sleep 1000"
+		s.pod("root", fmt.Sprintf(`
+restartPolicy: Never
+containers: [{name: main, image: IMAGE, command: [sh, -c, '`+fill+`'], resources: {limits: {ephemeral-storage: 8Mi}}}]
+`, ""))
+		s.pod("volume", fmt.Sprintf(`
+restartPolicy: Never
+volumes: [{name: data, emptyDir: {sizeLimit: 8Mi}}]
+containers: [{name: main, image: IMAGE, command: [sh, -c, '`+fill+`'], volumeMounts: [{name: data, mountPath: /data}]}]
+`, "/data"))
+		for pod, why := range map[string]string{"root": "ephemeral", "volume": "EmptyDir"} {
+			s.becomes("pod/"+pod, ".status.reason", "Evicted")
+			s.becomes("pod/"+pod, ".status.phase", "Failed")
+			if got := s.get("pod/"+pod, ".status.message"); !strings.Contains(got, why) {
+				s.Errorf("message of %s: %q", pod, got)
+			}
+		}
 	})
 }
 
@@ -98,8 +146,27 @@ containers:
 			}
 			return fmt.Errorf("no pod of %s among %d", s.name, len(all.Pods))
 		})
+		for _, name := range []string{"full", "busy"} {
+			s.eventually("metrics of "+name, func() error { return hasMetrics(s, name) })
+		}
 		s.kubectl("delete", "pod", "p", "--grace-period=1")
 	})
+}
+
+// hasMetrics tells whether kubelet's resource metrics, of which `kubectl top` is,
+// have a container's memory and processor time.
+func hasMetrics(s *space, container string) error {
+	text, err := s.try("get", "--raw", "/api/v1/nodes/"+node.Name+"/proxy/metrics/resource")
+	if err != nil {
+		return err
+	}
+	for _, metric := range []string{"container_memory_working_set_bytes", "container_cpu_usage_seconds_total"} {
+		line := fmt.Sprintf("%s{container=%q,namespace=%q,pod=\"p\"} ", metric, container, s.name)
+		if _, after, ok := strings.Cut(text, "\n"+line); !ok || strings.HasPrefix(after, "0 ") {
+			return fmt.Errorf("no %sin what kubelet says", line)
+		}
+	}
+	return nil
 }
 
 // plausible tells what is wrong with the numbers of that test.

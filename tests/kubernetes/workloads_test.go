@@ -2,8 +2,13 @@ package kubernetes
 
 import (
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/microvm/microvm/tests/kubernetes/node"
 )
 
 // TestDeployment scales one from none to ten and down to two, all of which are
@@ -133,4 +138,41 @@ spec:
 		s.kubectl("rollout", "status", "daemonset/agent", "--timeout="+patience.String())
 		s.becomes("daemonset/agent", ".status.numberReady", "1")
 	})
+}
+
+// TestRuntimeClass has pods count their machine's overhead, and wait for a node that
+// has the runtime.
+func TestRuntimeClass(t *testing.T) {
+	s := newSpace(t, "microvm")
+	key, _, _ := strings.Cut(node.Label, "=")
+	s.kubectl("label", "node", node.Name, key+"-")
+	s.Cleanup(func() { s.kubectl("label", "--overwrite", "node", node.Name, node.Label) })
+	s.pod("p", idle)
+	s.event("p", "FailedScheduling", "node affinity/selector")
+	s.kubectl("label", "node", node.Name, node.Label)
+	s.ready("p")
+	s.expect("overhead", s.get("pod/p", ".spec.overhead.memory"), s.get("runtimeclass/microvm", ".overhead.podFixed.memory"))
+	if s.get("pod/p", ".spec.overhead.memory") == "" {
+		s.Error("a pod has no overhead")
+	}
+}
+
+// TestManifestOfPod runs the first pod that the README has somebody try, in a kernel
+// that is not the host's.
+func TestManifestOfPod(t *testing.T) {
+	s := newSpace(t, "microvm")
+	text, err := exec.Command(filepath.Join(s.node.Dir, "usr", "bin", "microvm-runtime"), "manifest", "pod").Output()
+	if err != nil {
+		s.Fatal(err)
+	}
+	// There is no registry.
+	s.apply(strings.Replace(string(text), "docker.io/library/busybox:latest", "IMAGE", 1))
+	s.ready("own-kernel")
+	host, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		s.Fatal(err)
+	}
+	if got := s.kubectl("logs", "own-kernel"); got == "" || got == string(host) {
+		s.Errorf("kernel of the pod: %q, of the host: %q", got, host)
+	}
 }

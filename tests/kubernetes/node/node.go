@@ -25,6 +25,8 @@ const (
 	Address = "10.243.0.1"
 	// Name is the node's in Kubernetes.
 	Name = "node"
+	// Label is of nodes that have this runtime: its class wants it.
+	Label = "microvm=installed"
 
 	link     = "mvkube0" // has Address
 	bridge   = "mvkube1" // has the pods

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -142,6 +143,34 @@ func (n *Node) Restart(name string, signal unix.Signal) error {
 	return n.startAll(name)
 }
 
+// Amend adds lines to the configuration of one of the node's programs, and starts it
+// anew. What it returns takes them back.
+func (n *Node) Amend(name, lines string) (restore func() error, err error) {
+	file := n.path(name + ".yaml")
+	was, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	write := func(text string) error {
+		return errors.Join(os.WriteFile(file, []byte(text), 0o600), n.Restart(name, unix.SIGTERM))
+	}
+	restore = func() error { return write(string(was)) }
+	if err := write(string(was) + lines); err != nil {
+		return nil, errors.Join(err, restore())
+	}
+	return restore, nil
+}
+
+// Shims are the pids of those of the sandbox id, or of all.
+func (n *Node) Shims(id string) (pids []int) {
+	for _, p := range n.strays() {
+		if i := slices.Index(p.Args, "-id"); i >= 0 && i+1 < len(p.Args) && (id == "" || p.Args[i+1] == id) {
+			pids = append(pids, p.Pid)
+		}
+	}
+	return pids
+}
+
 // strays are the processes that are on the node's account by their command line
 // (shims, and what these have started), but for its programs.
 func (n *Node) strays() (found []process) {
@@ -178,14 +207,14 @@ func tail(text string, lines int) string {
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
-// output runs a program to its end.
+// output runs a program to its end, and returns its standard output.
 func (n *Node) output(stdin string, name string, args ...string) (string, error) {
 	cmd := exec.Command(name, args...)
 	cmd.Env = append(os.Environ(), "PATH="+n.searchPath(), "KUBECONFIG="+n.Kubeconfig())
-	cmd.Stdin = strings.NewReader(stdin)
-	said, err := cmd.CombinedOutput()
-	if err != nil {
-		return string(said), fmt.Errorf("%s %s: %w: %s", filepath.Base(name), strings.Join(args, " "), err, tail(string(said), 10))
+	var stdout, stderr strings.Builder
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return stdout.String(), fmt.Errorf("%s %s: %w: %s", filepath.Base(name), strings.Join(args, " "), err, tail(stderr.String(), 10))
 	}
-	return string(said), nil
+	return stdout.String(), nil
 }

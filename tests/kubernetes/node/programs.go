@@ -31,7 +31,7 @@ func (n *Node) commandLine(name string) []string {
 			"--bind-address=127.0.0.1", "--leader-elect=false")
 	case "kubelet":
 		return kubernetes("--kubeconfig", client, "--config", n.path("kubelet.yaml"), "--root-dir", n.path("kubelet"),
-			"--hostname-override", Name, "--node-ip", Address)
+			"--hostname-override", Name, "--node-ip", Address, "--node-labels", Label)
 	case "kube-proxy":
 		return kubernetes("--config", n.path("kube-proxy.yaml"))
 	}
@@ -116,7 +116,7 @@ func (n *Node) install() error {
 // addClasses makes the class of this runtime, and one of runc's, so that a test
 // differs in the name only.
 func (n *Node) addClasses() error {
-	class, err := n.output("", n.path("usr", "bin", "microvm-runtime"), "manifest", "runtimeclass")
+	class, err := n.output("", n.path("usr", "bin", "microvm-runtime"), "manifest", "--nodes", Label, "runtimeclass")
 	if err != nil {
 		return err
 	}

@@ -57,9 +57,9 @@ func concerning(dir, path string) string {
 // elsewhere are prefixes of what others on the machine make and remove while a
 // test runs: temporary files, sockets in a directory that only their maker knows
 // by this name, the abstract names of unnamed sockets, what is being built in
-// the cache, network namespaces with names, and what belongs to containerd and to
-// containers outside of the tests.
-var elsewhere = []string{os.TempDir() + "/", "/proc/self/fd/", "@", "/run/containerd/", "/run/microvm/", "/run/netns/", cacheDir()}
+// the cache, network namespaces with names, and what belongs to containerd, to a
+// node of Kubernetes and to containers outside of the tests.
+var elsewhere = []string{os.TempDir() + "/", "/var/lib/microvm-kubernetes/", "/proc/self/fd/", "@", "/run/containerd/", "/run/microvm/", "/run/netns/", cacheDir()}
 
 func cacheDir() string {
 	dir, err := os.UserCacheDir()

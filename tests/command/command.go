@@ -33,6 +33,12 @@ func (c *Command) Input(r io.Reader) *Command {
 	return c
 }
 
+// Behind has another program call it: args comes before its own arguments.
+func (c *Command) Behind(args ...string) *Command {
+	c.args = append(args, c.args...)
+	return c
+}
+
 // Outcome is how a command ended.
 type Outcome struct {
 	Stdout, Stderr string

@@ -31,8 +31,16 @@ counting() {
 		{ tail -n 20 "$work/log" >&2; exit 1; }
 }
 
-# install_program PACKAGE VERSION builds one as `go install` does.
+# install_program PACKAGE VERSION builds one in a module that requires it: `go install`
+# alone takes none whose own module excludes others.
 install_program() {
 	echo "  ${1##*/} $2" >&2
-	(cd / && GOFLAGS='' CGO_ENABLED=0 GOBIN=$work/done counting "$go" install -v -ldflags '-s -w' "$1@$2")
+	mkdir "$work/${1##*/}"
+	(
+		cd "$work/${1##*/}"
+		export GOFLAGS='' CGO_ENABLED=0 GOBIN=$work/done
+		counting "$go" mod init program
+		counting "$go" get "$1@$2"
+		counting "$go" install -v -ldflags '-s -w' "$1"
+	)
 }

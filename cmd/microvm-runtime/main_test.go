@@ -59,6 +59,21 @@ func call(t *testing.T, args ...string) (string, error) {
 	return out.String(), err
 }
 
+// TestPrintedOverhead is what the machine of a pod takes beyond the pod's limit.
+func TestPrintedOverhead(t *testing.T) {
+	for args, want := range map[string]string{
+		"--machine software manifest runtimeclass":               "memory: 576Mi\n",
+		"--machine software manifest --memory 4096 runtimeclass": "memory: 768Mi\n",
+	} {
+		if got, err := call(t, strings.Fields(args)...); err != nil || !strings.Contains(got, want) || !strings.Contains(got, "podFixed") {
+			t.Errorf("%s: %q, %v", args, got, err)
+		}
+	}
+	if got, err := call(t, "manifest", "--memory", "0", "runtimeclass"); err == nil {
+		t.Errorf("no limit: %q", got)
+	}
+}
+
 func TestMistakesOnTheCommandLine(t *testing.T) {
 	for args, want := range map[string]string{
 		"state":                     `"state" requires exactly 1 argument(s)`,

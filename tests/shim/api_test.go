@@ -163,23 +163,35 @@ func TestLimits(t *testing.T) {
 	each(t, func(t *testing.T, s *site) {
 		id := s.detached("--memory-limit", strconv.Itoa(64<<20), "--mount", cgroups, "--", "sh", "-c", "i=0; while test $i -lt 100000; do i=$((i+1)); done; echo done >/tmp/done; sleep 1000; true")
 		command.Eventually(t, "the work is done", func() bool { return s.exec(id, "--", "test", "-e", "/tmp/done").Run().Code == 0 })
-		var m struct {
-			Pids   struct{ Current uint64 }
-			CPU    struct{ UsageUsec, UserUsec, SystemUsec uint64 }
-			Memory struct{ Usage, UsageLimit uint64 }
-		}
-		text := s.do("tasks", "metrics", "--format", "json", id).Output()
-		decoder := json.NewDecoder(strings.NewReader(strings.NewReplacer("_", "").Replace(text)))
-		if err := decoder.Decode(&m); err != nil {
-			t.Fatalf("%v: %s", err, text)
-		}
+		m := s.metrics(id)
 		if m.Pids.Current != 2 || m.CPU.UserUsec < m.CPU.SystemUsec || m.CPU.UsageUsec < 10000 || m.Memory.Usage == 0 || m.Memory.UsageLimit != 64<<20 {
-			t.Errorf("metrics: %s", text)
+			t.Errorf("metrics: %+v", m)
 		}
 		s.exec(id, "--", "cat", "/sys/fs/cgroup/memory.max").Wants(0, strconv.Itoa(64<<20))
 		s.isInPlace(id)
 		s.updates(id)
+		s.exec(id, "--", "sh", "-c", "i=0; while test $i -lt 200000; do i=$((i+1)); done").Wants(0)
+		if after := s.metrics(id).CPU; after.NrPeriods == 0 || after.NrThrottled == 0 || after.ThrottledUsec == 0 || after.UsageUsec <= m.CPU.UsageUsec {
+			t.Errorf("metrics of half a processor's work: %+v", after)
+		}
 	})
+}
+
+// metrics are some of a container's.
+type metrics struct {
+	Pids   struct{ Current uint64 }
+	CPU    struct{ UsageUsec, UserUsec, SystemUsec, NrPeriods, NrThrottled, ThrottledUsec uint64 }
+	Memory struct{ Usage, UsageLimit uint64 }
+}
+
+func (s *site) metrics(id string) (m metrics) {
+	s.t.Helper()
+	text := s.do("tasks", "metrics", "--format", "json", id).Output()
+	decoder := json.NewDecoder(strings.NewReader(strings.NewReplacer("_", "").Replace(text)))
+	if err := decoder.Decode(&m); err != nil {
+		s.t.Fatalf("%v: %s", err, text)
+	}
+	return m
 }
 
 // TestOutOfMemoryOfChild is told while the container goes on.

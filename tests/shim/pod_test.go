@@ -211,6 +211,7 @@ func TestPod(t *testing.T) {
 		a, b := one.container(idle, private(nil)), one.container(idle, private(nil))
 		one.sharesItsMachine(a, b)
 		one.hasItsSize(a)
+		one.hasFigures(a, b)
 		one.hasItsSettings(a)
 		one.sharesProcesses()
 		one.seesTarget()
@@ -271,6 +272,39 @@ func (p pod) hasItsSize(a string) {
 	if err != nil || kib < 300<<10 || kib > 500<<10 {
 		t.Errorf("%d KiB, %v", kib, err)
 	}
+}
+
+// hasFigures of each container's own, of which b does some work.
+func (p pod) hasFigures(a, b string) {
+	t := p.t
+	t.Helper()
+	const room = 24 << 20
+	p.in(b, "sh", "-c", fmt.Sprintf("head -c %d /dev/zero >/dev/shm/room; i=0; while test $i -lt 50000; do i=$((i+1)); done", room))
+	command.Eventually(t, "the work shows in the container's figures", func() bool {
+		idle, busy := p.figures(a), p.figures(b)
+		return idle.memory > 0 && idle.memory < room && busy.memory > room && idle.cpu > 0 && busy.cpu > idle.cpu+1e7
+	})
+	p.in(b, "rm", "/dev/shm/room")
+}
+
+// figures are nanoseconds of a processor and bytes in use.
+type figures struct{ cpu, memory int }
+
+func (p pods) figures(id string) figures {
+	p.t.Helper()
+	type figure struct{ Value string }
+	var o struct {
+		Stats []struct {
+			CPU    struct{ UsageCoreNanoSeconds figure }
+			Memory struct{ WorkingSetBytes figure }
+		}
+	}
+	text := p.crictl("stats", "--id", id, "--output", "json").Output()
+	if err := json.Unmarshal([]byte(text), &o); err != nil || len(o.Stats) != 1 {
+		p.t.Fatalf("%v: %s", err, text)
+	}
+	number := func(f figure) int { n, _ := strconv.Atoi(f.Value); return n }
+	return figures{number(o.Stats[0].CPU.UsageCoreNanoSeconds), number(o.Stats[0].Memory.WorkingSetBytes)}
 }
 
 // hasItsSettings of IPC, in all containers that share it.

@@ -46,7 +46,11 @@ func catch(sockets, spared *ebpf.Map) (link.Link, error) {
 		return nil, err
 	}
 	defer here.Close()
-	return link.AttachNetNs(int(here.Fd()), program)
+	attached, err := link.AttachNetNs(int(here.Fd()), program)
+	if err != nil {
+		return nil, err // and no link.Link, which a nil pointer would be
+	}
+	return attached, nil
 }
 
 func lookup(sockets, spared int) asm.Instructions {

@@ -1,13 +1,16 @@
 package netns
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // greetAll says name, and to whom, to each connection of l.
@@ -41,6 +44,49 @@ func heard(t *testing.T, c net.Conn) string {
 		t.Error(err)
 	}
 	return string(text)
+}
+
+// TestTooFewDescriptorsForALoopback runs out of them at each step of it.
+func TestTooFewDescriptorsForALoopback(t *testing.T) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)
+	inNewNamespace(t, func() {
+		l, err := NewLoopback() // the library remembers what it could not open once
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Close()
+		free, err := os.Open("/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := uint64(free.Fd())
+		free.Close()
+		var last error
+		for more := range uint64(20) {
+			if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: first + more, Max: limit.Max}); err != nil {
+				t.Fatal(err)
+			}
+			l, err := NewLoopback()
+			if err == nil {
+				if err := l.Close(); err != nil {
+					t.Error(err)
+				}
+				if more == 0 {
+					t.Error("no descriptor is enough")
+				}
+				return
+			}
+			if !errors.Is(err, unix.EMFILE) {
+				t.Errorf("%d descriptors: %v", more, err)
+			}
+			last = err
+		}
+		t.Errorf("20 descriptors are not enough: %v", last)
+	})
 }
 
 func TestLoopbackTakesConnections(t *testing.T) {

@@ -262,25 +262,31 @@ func (s *site) detached(b *bundle) (id string, pid int, stdout string) {
 // streams of the container. It returns the pid in the command's --pid-file.
 func (s *site) launch(stdout string, args ...string) int {
 	s.t.Helper()
-	f, err := os.Create(stdout)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer f.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	cmd := s.command(args...).exec(ctx)
-	cmd.Stdout, cmd.Stderr = f, f
-	if err := cmd.Run(); err != nil {
-		out, _ := os.ReadFile(stdout)
-		s.t.Fatalf("%v: %v: %s", args, err, out)
-	}
+	s.launchWith(s.command(args...), stdout)
 	for i, a := range args {
 		if a == "--pid-file" {
 			return readPid(s.t, args[i+1])
 		}
 	}
 	return 0
+}
+
+// launchWith runs a command with its output in a file.
+func (s *site) launchWith(c *command, output string) {
+	s.t.Helper()
+	f, err := os.Create(output)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer f.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := c.exec(ctx)
+	cmd.Stdout, cmd.Stderr = f, f
+	if err := cmd.Run(); err != nil {
+		out, _ := os.ReadFile(output)
+		s.t.Fatalf("%v: %v: %s", c.args, err, out)
+	}
 }
 
 func readPid(t *testing.T, path string) int {

@@ -121,7 +121,15 @@ SEED ?= 1
 chaos: build test-binaries ## do harm at random moments of containers, ROUNDS times from SEED on (half a minute each in all)
 	@containerd=$$(GO=$(GO) tests/shim/build-containerd); \
 	MICROVM_CONTAINERD=$${MICROVM_CONTAINERD:-$$containerd} MICROVM_MACHINE=$${MICROVM_MACHINE:-software} MICROVM_BIN=$(CURDIR)/$(BIN) \
-	MICROVM_ROUNDS=$(ROUNDS) MICROVM_SEED=$(SEED) $(BIN)/tests/chaos.test -test.v -test.timeout 24h
+	MICROVM_ROUNDS=$(ROUNDS) MICROVM_SEED=$(SEED) $(BIN)/tests/chaos.test -test.v -test.timeout 24h -test.skip '^TestSoak$$'
+
+CONTAINERS ?= 2000
+EXECS ?= 10000
+.PHONY: soak
+soak: build test-binaries ## have CONTAINERS and EXECS come and go in one pod, and see that nothing grows (hours)
+	@containerd=$$(GO=$(GO) tests/shim/build-containerd); \
+	MICROVM_CONTAINERD=$${MICROVM_CONTAINERD:-$$containerd} MICROVM_MACHINE=$${MICROVM_MACHINE:-software} MICROVM_BIN=$(CURDIR)/$(BIN) \
+	MICROVM_CONTAINERS=$(CONTAINERS) MICROVM_EXECS=$(EXECS) $(BIN)/tests/chaos.test -test.v -test.timeout 48h -test.run '^TestSoak$$'
 
 .PHONY: bench
 bench: build lab-binaries ## measure against QEMU, side by side, on real KVM

@@ -93,6 +93,8 @@ func (c *commandLine) harms() []*harm {
 		both("the VM process", true, named("microvm-vmm")),
 		[]*harm{
 			crash(c), c.noNetwork(), fullDisk(c.root()), fewDescriptors(),
+			noMoreDescriptors("the monitor", named("microvm-runtime")), noMoreDescriptors("the VM process", named("microvm-vmm")),
+			noMoreThreads("the monitor", named("microvm-runtime")),
 			limited("pids", "pids.max", func(r *rand.Rand) int { return 1 + r.IntN(60) }),
 			limited("memory", "memory.limit_in_bytes", func(r *rand.Rand) int { return (8 + r.IntN(200)) << 20 }),
 		})
@@ -154,6 +156,7 @@ func (c *commandLine) writeBundle(dir, script string) {
 	}
 	spec.Process.Args, spec.Process.Terminal = []string{"sh", "-c", script}, false
 	spec.Root = &specs.Root{Path: filepath.Join(c.dir, "rootfs")}
+	spec.Process.Env = append(spec.Process.Env, "PASSWORD="+secret)
 	spec.Linux.ReadonlyPaths = nil // for the crash
 	for i, ns := range spec.Linux.Namespaces {
 		if ns.Type == specs.NetworkNamespace {

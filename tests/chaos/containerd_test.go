@@ -36,11 +36,13 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.grpc.v1.cri"
   address = "DIR/sock"
 [plugins."io.containerd.nri.v1.nri"]
   disable = true
+[debug]
+  level = "debug"
 `
 
 // launch is a call of ctr that starts a container.
 func launch(script string) []string {
-	return []string{"run", "--detach", "--runtime", runtime, "--annotation", "io.microvm.machine=" + machine, "--fifo-dir", "FIFOS", image, "ID", "sh", "-c", script}
+	return []string{"run", "--detach", "--runtime", runtime, "--annotation", "io.microvm.machine=" + machine, "--env", "PASSWORD=" + secret, "--fifo-dir", "FIFOS", image, "ID", "sh", "-c", script}
 }
 
 // ofContainerd are what ctr does.
@@ -122,11 +124,18 @@ type task struct {
 
 func (c *task) harms() []*harm {
 	shim := both("the shim", true, named("containerd-shim"))
-	shim[0].leads = []string{absent} // containerd forgets it
+	shim = append(shim, noMoreThreads("the shim", named("containerd-shim")))
+	for _, h := range shim {
+		if h.deadly {
+			h.leads = []string{absent} // containerd forgets it
+		}
+	}
 	all := slices.Concat(
 		both("the call", false, itself), shim,
 		both("the VM process", true, named("microvm-vmm")),
-		[]*harm{crash(c), fullDisk(filepath.Join(c.Dir, "state")), c.killed(), signalled("containerd", unix.SIGSTOP, false, c.daemon)})
+		[]*harm{crash(c), fullDisk(filepath.Join(c.Dir, "state")), c.killed(),
+			noMoreDescriptors("the shim", named("containerd-shim")), noMoreDescriptors("the VM process", named("microvm-vmm")),
+			signalled("containerd", unix.SIGSTOP, false, c.daemon)})
 	if machine == "software" {
 		all = append(all, both("QEMU", true, named("qemu-system"))...)
 	}
@@ -244,8 +253,8 @@ func (c *task) clean() {
 	c.cleanAgain()
 	inventory.Compare(c.t, c.before)
 	text := c.Log(int64(c.logged))
-	if crashed(text) {
-		c.t.Error("a program of the project crashed, or containerd")
+	if crashed(text) || strings.Contains(text, secret) {
+		c.t.Error("a program of the project crashed, or containerd, or the container's environment is in the log")
 	}
 	if c.t.Failed() {
 		c.t.Logf("end of the log: %s", text[max(0, len(text)-6<<10):])

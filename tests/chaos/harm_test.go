@@ -99,6 +99,66 @@ func fewDescriptors() *harm {
 	return h
 }
 
+// noMoreDescriptors lets processes that live already have hardly more descriptors than
+// they have, until the call is over.
+func noMoreDescriptors(name string, find func(pid int) []int) *harm {
+	h := &harm{name: "no more descriptors for " + name}
+	old := map[int]*unix.Rlimit{}
+	h.before = func(*testing.T, *rand.Rand, *exec.Cmd) func() {
+		return func() {
+			for pid, limit := range old {
+				_ = unix.Prlimit(pid, unix.RLIMIT_NOFILE, limit, nil) // it may be gone
+			}
+		}
+	}
+	h.during = func(_ *testing.T, random *rand.Rand, pid int) {
+		for _, victim := range find(pid) {
+			open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", victim))
+			limit := new(unix.Rlimit)
+			if err != nil || unix.Prlimit(victim, unix.RLIMIT_NOFILE, nil, limit) != nil {
+				continue
+			}
+			few := unix.Rlimit{Cur: uint64(len(open) + random.IntN(6)), Max: limit.Max}
+			if unix.Prlimit(victim, unix.RLIMIT_NOFILE, &few, nil) == nil {
+				h.hit, old[victim] = true, limit
+			}
+		}
+	}
+	return h
+}
+
+// noMoreThreads puts processes that live already, with what they start, into a cgroup
+// that has room for hardly more, until the call is over.
+func noMoreThreads(name string, find func(pid int) []int) *harm {
+	h := &harm{name: "no more pids for " + name, deadly: true} // Go's runtime gives up
+	dir := filepath.Join("/sys/fs/cgroup/pids", fmt.Sprintf("chaos-%d-%d", os.Getpid(), serial.Add(1)))
+	h.before = func(t *testing.T, _ *rand.Rand, _ *exec.Cmd) func() {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Skipf("needs cgroup v1 with pids to write to: %v", err)
+		}
+		return func() {
+			t.Cleanup(func() { removeCgroup(t, dir) })
+			if err := os.WriteFile(filepath.Join(dir, "pids.max"), []byte("max"), 0); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	h.during = func(t *testing.T, random *rand.Rand, pid int) {
+		threads := random.IntN(4)
+		for _, victim := range find(pid) {
+			tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", victim))
+			threads += len(tasks)
+			if os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(victim)), 0) == nil {
+				h.hit = true
+			}
+		}
+		if err := os.WriteFile(filepath.Join(dir, "pids.max"), []byte(strconv.Itoa(threads)), 0); err != nil {
+			t.Error(err)
+		}
+	}
+	return h
+}
+
 // within makes a call one of another program, which gets it as its arguments.
 func within(cmd *exec.Cmd, program ...string) {
 	path, err := exec.LookPath(program[0])

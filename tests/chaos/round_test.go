@@ -58,6 +58,9 @@ type front interface {
 	clean()
 }
 
+// secret is in the environment of a container, and is to be in no log, whatever happens.
+const secret = "hush-2b64c7e1"
+
 // outcome is how a disturbed command ended.
 type outcome struct {
 	code   int
@@ -79,8 +82,8 @@ func play(t *testing.T, random *rand.Rand, f front, operations []*operation, har
 	if !h.hit && o.code != op.code {
 		t.Errorf("nothing happened, and the exit code is %d, not %d: %s", o.code, op.code, o.output)
 	}
-	if crashed(o.output) {
-		t.Errorf("a program of the project crashed: %s", o.output)
+	if crashed(o.output) || strings.Contains(o.output, secret) {
+		t.Errorf("a program of the project crashed, or tells what is in the container's environment: %s", o.output)
 	}
 	judge(t, f, op, h, o)
 }

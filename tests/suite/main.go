@@ -23,7 +23,7 @@ func main() {
 	flag.Parse()
 	names := flag.Args()
 	if len(names) == 0 {
-		names = []string{"unit", "e2e-software", "engines-software", "shim-software", "oci", "kvm", "e2e-kvm", "engines-kvm"}
+		names = []string{"unit", "e2e-software", "engines-software", "shim-software", "chaos-software", "oci", "kvm", "e2e-kvm", "engines-kvm"}
 	}
 	if err := os.MkdirAll(*out, 0o755); err != nil {
 		fmt.Fprintln(os.Stderr, "suite:", err)

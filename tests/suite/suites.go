@@ -49,6 +49,11 @@ var suites = []suite{
 		env: []string{"MICROVM_MACHINE=software", "MICROVM_BIN=" + abs("bin")},
 	},
 	{
+		name: "chaos-software", about: "harm at random moments of containers, some rounds of it, on the software machine",
+		command: []string{"bin/tests/chaos.test", "-test.v=test2json", "-test.timeout=20m", "-test.skip=^TestSoak$"}, again: true,
+		env: []string{"MICROVM_MACHINE=software", "MICROVM_BIN=" + abs("bin"), "MICROVM_ROUNDS=8", "MICROVM_SEED=1"},
+	},
+	{
 		name: "oci", about: "runtime-tools' validation programs on the software machine",
 		command:  []string{"go", "test", "-count=1", "-parallel=2", "-timeout=20m", "-skip=^TestPeer$", "-json", "./tests/oci"},
 		env:      []string{"MICROVM_MACHINE=software", "MICROVM_BIN=" + abs("bin")},

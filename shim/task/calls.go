@@ -23,9 +23,10 @@ const (
 	workGrace = 2 * time.Minute
 )
 
-// ask makes a call of the guest.
+// ask makes a call of the guest. It does not end with its caller, who may be killed: the
+// guest does what it was asked for, which this side has to know.
 func ask[R, A any](ctx context.Context, t *task, grace time.Duration, r R, call func(context.Context, R) (A, error)) (A, error) {
-	ctx, cancel := context.WithTimeout(ctx, grace)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
 	a, err := call(ctx, r)
 	return a, t.machine.explain(err)
@@ -122,6 +123,9 @@ func (s *Service) Resume(ctx context.Context, r *api.ResumeRequest) (*emptypb.Em
 		return nil, err
 	}
 	e, err := ask(ctx, t, answerGrace, r, t.guest.Resume)
+	if status.Code(err) == codes.FailedPrecondition && t.init.is(api.Status_PAUSED) {
+		e, err = &emptypb.Empty{}, nil // it runs already, after a call whose answer came too late
+	}
 	if err == nil {
 		t.init.turn(api.Status_PAUSED, api.Status_RUNNING)
 		s.events.Send(runtime.TaskResumedEventTopic, &events.TaskResumed{ContainerID: t.id})

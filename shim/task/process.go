@@ -61,6 +61,12 @@ func (p *process) turn(from, to api.Status) {
 	}
 }
 
+func (p *process) is(status api.Status) bool {
+	p.life.Lock()
+	defer p.life.Unlock()
+	return p.status == status
+}
+
 // over tells whether its end is known.
 func (p *process) over() bool {
 	select {

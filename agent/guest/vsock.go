@@ -8,6 +8,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/agent/api"
 )
 
 // listenBacklog is how many connections may wait to be accepted: a burst of
@@ -77,7 +79,7 @@ func newConn(fd int, remote addr) (*Conn, error) {
 	return &Conn{File: os.NewFile(uintptr(fd), "vsock"), remote: remote}, nil
 }
 
-// Listener takes connections to a port of this machine.
+// Listener takes connections of the host to a port of this machine.
 type Listener struct {
 	file *os.File
 	port uint32
@@ -102,23 +104,34 @@ func Listen(port uint32) (*Listener, error) {
 	return &Listener{os.NewFile(uintptr(fd), "vsock listener"), port}, nil
 }
 
-// Accept implements [net.Listener]; the connections are [Conn].
+// Accept implements [net.Listener]; the connections are [Conn], and from the host. vsock
+// knows no namespaces: what a process of the guest makes, in a container or not, is
+// closed.
 func (l *Listener) Accept() (net.Conn, error) {
+	for {
+		fd, from, err := l.accept()
+		if err != nil {
+			return nil, fmt.Errorf("accept on vsock port %d: %w", l.port, err)
+		}
+		if from.cid == api.HostCID {
+			return newConn(fd, from)
+		}
+		unix.Close(fd)
+	}
+}
+
+func (l *Listener) accept() (fd int, from addr, err error) {
 	raw, err := l.file.SyscallConn()
 	if err != nil {
-		return nil, fmt.Errorf("accept on vsock port %d: %w", l.port, err)
+		return 0, addr{}, err
 	}
-	var fd int
 	var peer unix.Sockaddr
 	var inner error
 	err = raw.Read(func(listener uintptr) bool {
 		fd, peer, inner = unix.Accept4(int(listener), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
 		return !errors.Is(inner, syscall.EAGAIN)
 	})
-	if err = errors.Join(err, inner); err != nil {
-		return nil, fmt.Errorf("accept on vsock port %d: %w", l.port, err)
-	}
-	return newConn(fd, peerAddr(peer))
+	return fd, peerAddr(peer), errors.Join(err, inner)
 }
 
 func peerAddr(sa unix.Sockaddr) addr {

@@ -20,6 +20,7 @@ var programs = map[string]func(args []string) error{
 	"echo":    serveEcho,
 	"ask":     askEcho,
 	"inotify": printEvents,
+	"vsock":   tryVsock,
 	"ledgers": func(args []string) error { return keepLedgers(args[0]) },
 }
 

@@ -146,6 +146,7 @@ var attacks = map[string][]attack{
 		{"an exit code out of range", []string{"runtime/container:TestExitCodeOfALyingAgent"}},
 		{"the claim to be a newer version", []string{"agent/api:TestLyingAgent/newer"}},
 		{"paths of the host in a field", []string{"agent/api:TestStreamRefused", "runtime/container:TestExitCodeOfALyingAgent"}},
+		{"a container that connects to it", []string{"tests/e2e:TestAgentIsReachedByNothingInside"}},
 		{"terminal controls in a message", []string{"agent/api:TestLyingAgent/with an ugly error", "agent/api:TestPrintable"}},
 	},
 	"machine": {

@@ -73,7 +73,7 @@ func (p *process) start() {
 	p.cmd.Env = append(os.Environ(), vmmVariable+"=1")
 	p.cmd.ExtraFiles = append([]*os.File{configR}, p.files...)
 	p.cmd.Stderr = &p.log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: control.Namespaces | unix.CLONE_NEWNET}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: control.Namespaces | control.EmptyNetwork}
 	// What the test was started with is not handed on.
 	if err := unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		p.t.Fatal(err)

@@ -18,7 +18,7 @@ func (c *Config) attributes() *syscall.SysProcAttr {
 	// A session of its own is not hit by the terminal's signals.
 	a := &syscall.SysProcAttr{Setsid: true, Cloneflags: control.Namespaces}
 	if !c.Stand {
-		a.Cloneflags |= unix.CLONE_NEWNET
+		a.Cloneflags |= control.EmptyNetwork
 	}
 	if !mayUnshare() {
 		uid, gid := os.Geteuid(), os.Getegid()

@@ -29,12 +29,16 @@ func main() {
 	flag.IntVar(&b.networkRounds, "network-rounds", 3, "measurements of each's network, in turn")
 	flag.IntVar(&b.fileRounds, "file-rounds", 1, "measurements of each's files, in turn")
 	flag.IntVar(&b.smallFiles, "small-files", 300, "small files to make, list, rename and so on")
-	flag.StringVar(&b.accel, "accel", "kvm", "QEMU's accelerator for the measurements of files: kvm or tcg")
+	flag.IntVar(&b.jailRounds, "jail-rounds", 3, "measurements with the jail and without, in turn")
+	flag.StringVar(&b.accel, "accel", "kvm", "the accelerator for the measurements of files and of the jail: kvm or tcg")
 	serve := flag.Bool("serve", false, "serve the network's measurements; used in the guest")
 	flag.Parse()
 	if *serve {
 		fmt.Fprintln(os.Stderr, "bench:", serveTraffic())
 		os.Exit(1)
+	}
+	if b.accel == "tcg" {
+		machine = "software"
 	}
 	if err := b.run(*out); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -48,6 +52,7 @@ type bench struct {
 	networkRounds int
 	fileRounds    int
 	smallFiles    int
+	jailRounds    int
 	accel         string
 }
 
@@ -66,6 +71,8 @@ type report struct {
 	Network map[string]map[string][]float64 `json:"network,omitempty"`
 	// Files likewise.
 	Files map[string]map[string][]float64 `json:"files,omitempty"`
+	// Jail likewise, of ourselves with it and without.
+	Jail map[string]map[string][]float64 `json:"jail,omitempty"`
 }
 
 func (b *bench) run(out string) error {
@@ -82,6 +89,11 @@ func (b *bench) run(out string) error {
 	}
 	if b.fileRounds > 0 {
 		if err := b.measureFiles(&r); err != nil {
+			return err
+		}
+	}
+	if b.jailRounds > 0 {
+		if err := b.measureJail(&r); err != nil {
 			return err
 		}
 	}
@@ -158,6 +170,7 @@ func median(v []float64) float64 {
 func (r *report) print() {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	defer w.Flush()
+	defer r.printJail(w)
 	defer r.printFiles(w)
 	defer r.printNetwork(w)
 	if r.StartMicrovm == nil {

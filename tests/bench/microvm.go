@@ -14,9 +14,12 @@ import (
 
 func since(t time.Time) float64 { return float64(time.Since(t).Microseconds()) / 1000 }
 
-// runtime makes a call of microvm-runtime on KVM with its state in the bundle.
+// machine is that of microvm-runtime.
+var machine = "kvm"
+
+// runtime makes a call of microvm-runtime with its state in the bundle.
 func runtime(bin string, b *bundle, args ...string) *exec.Cmd {
-	args = append([]string{"--machine", "kvm", "--root", filepath.Join(b.dir, "state")}, args...)
+	args = append([]string{"--machine", machine, "--root", filepath.Join(b.dir, "state")}, args...)
 	return exec.Command(filepath.Join(bin, "microvm-runtime"), args...)
 }
 

@@ -10,8 +10,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-
-	"golang.org/x/sys/unix"
 )
 
 // Machine kinds.
@@ -19,12 +17,6 @@ const (
 	MachineKVM      = "kvm"
 	MachineSoftware = "software"
 )
-
-// Namespaces are the flags of clone(2) that a VM process is started with, so that
-// it can build its jail (package jail). Its owner adds CLONE_NEWNET, unless the
-// process is to stand in a network namespace, and CLONE_NEWUSER with a mapping of
-// its own ids only if it may not do the rest otherwise.
-const Namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
 
 // Slots are how many devices a machine has room for besides the four that each has.
 // Every network device takes one, and all disks together. QEMU's machine type

@@ -48,7 +48,7 @@ func commit(t testing.TB, path string, flags uintptr, files []*os.File, args ...
 	return strings.TrimSpace(string(out)), cmd.ProcessState.Sys().(syscall.WaitStatus)
 }
 
-const namespaces = control.Namespaces | unix.CLONE_NEWNET
+const namespaces = control.Namespaces | control.EmptyNetwork
 
 func TestDeeds(t *testing.T) {
 	path := prisoner(t)

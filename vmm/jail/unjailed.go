@@ -1,0 +1,5 @@
+//go:build unjailed
+
+package jail
+
+const off = true

@@ -142,7 +142,7 @@ var attacks = map[string][]attack{
 		{"replies that are too long", []string{"agent/api:TestLyingAgent/too long", "agent/api:TestWarningsOfAHostileGuest"}},
 		{"late replies", []string{"runtime/sandbox:TestBootEndsWithItsCaller", "agent/api:TestLyingAgent/late", "agent/api:TestLateReplyHarmsNobody"}},
 		{"doubled replies, and replies to another request", []string{"agent/api:TestLyingAgent/doubled", "agent/api:TestLyingAgent/for another"}},
-		{"endless output on a stream", []string{"tests/e2e:TestSlowReaderLosesNothing", "agent/api:FuzzDialAnswer"}},
+		{"endless output on a stream", []string{"tests/e2e:TestEndlessOutputIsHeldUp", "tests/e2e:TestSlowReaderLosesNothing", "agent/api:FuzzDialAnswer"}},
 		{"an exit code out of range", []string{"runtime/container:TestExitCodeOfALyingAgent"}},
 		{"the claim to be a newer version", []string{"agent/api:TestLyingAgent/newer"}},
 		{"paths of the host in a field", []string{"agent/api:TestStreamRefused", "runtime/container:TestExitCodeOfALyingAgent"}},

@@ -2,6 +2,7 @@ package cri
 
 import (
 	"fmt"
+	"os"
 
 	"github.com/microvm/microvm/tests/containerd"
 )
@@ -46,11 +47,13 @@ const hosts = `server = "REGISTRY"
   capabilities = ["pull", "resolve"]
 `
 
-// networkList is the network of pods. It leaves no interface when they are gone.
+// networkList is the network of pods. It leaves no interface when they are gone. A
+// daemon knows only of its own addresses: what runs at the same time has another
+// subnet.
 const networkList = `{
 	"cniVersion": "0.4.0", "name": "critest",
 	"plugins": [
-		{"type": "ptp", "ipMasq": true, "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.79.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}], "dataDir": "DIR/addresses"}},
+		{"type": "ptp", "ipMasq": true, "ipam": {"type": "host-local", "ranges": [[{"subnet": "SUBNET"}]], "routes": [{"dst": "0.0.0.0/0"}], "dataDir": "DIR/addresses"}},
 		{"type": "portmap", "capabilities": {"portMappings": true}}
 	]
 }`
@@ -62,5 +65,5 @@ func newDaemon(bin, dir, path, handler, machine, registry string) (*containerd.D
 	return d, d.Write(map[string]string{
 		"config.toml": configuration, "cni/critest.conflist": networkList, "certs.d/_default/hosts.toml": hosts,
 		"microvm.toml": fmt.Sprintf("machine = %q\n", machine),
-	}, "IMAGE", sandboxImage, "HANDLER", handler, "REGISTRY", registry)
+	}, "IMAGE", sandboxImage, "SUBNET", fmt.Sprintf("10.79.%d.0/24", os.Getpid()%256), "HANDLER", handler, "REGISTRY", registry)
 }

@@ -3,6 +3,8 @@ package engines
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/microvm/microvm/netns"
 	"github.com/microvm/microvm/tests/command"
 	"github.com/microvm/microvm/tests/lab/labtest"
 )
@@ -53,7 +56,8 @@ func startDaemon(t *testing.T, dir, config string) (log string) {
 	}
 	defer f.Close()
 	// Its bridge and rules stay in a namespace of the test's.
-	daemon := exec.Command("nsenter", "--net="+newNamespace(t), "dockerd", "--config-file", config)
+	newNamespace(t)
+	daemon := exec.Command("nsenter", "--net="+namespace, "dockerd", "--config-file", config)
 	daemon.Stdout, daemon.Stderr = f, f
 	if err := daemon.Start(); err != nil {
 		t.Fatalf("%v: apt-get install docker.io", err)
@@ -87,14 +91,15 @@ func TestDocker(t *testing.T) {
 	})
 }
 
-// newNamespace makes a network namespace and returns its path.
-func newNamespace(t *testing.T) string {
+// namespace is the path of the network namespace that is the host's to docker.
+var namespace = fmt.Sprintf("/run/netns/engines-%d", os.Getpid())
+
+func newNamespace(t *testing.T) {
 	t.Helper()
-	name := fmt.Sprintf("engines-%d", os.Getpid())
+	name := filepath.Base(namespace)
 	command.New(t, "ip", "netns", "add", name).Output()
 	t.Cleanup(func() { command.New(t, "ip", "netns", "del", name).Output() })
 	command.New(t, "ip", "-n", name, "link", "set", "lo", "up").Output()
-	return filepath.Join("/run/netns", name)
 }
 
 // testDockerNetwork uses docker's default network, and one that the container
@@ -117,6 +122,41 @@ func testDockerNetwork(t *testing.T, e *engine) {
 	}
 	e.command(t, "rm", "--force", "web").Output()
 	testDockerNames(t, e)
+	testDockerPort(t, e)
+}
+
+// testDockerPort reaches a port that docker has published on its host.
+func testDockerPort(t *testing.T, e *engine) {
+	e.command(t, "run", "--detach", "--name", "published", "--publish", "127.0.0.1::80", image, "sh", "-c", serve).Output()
+	published := strings.TrimSpace(e.command(t, "port", "published", "80").Output())
+	command.Eventually(t, "the published port answers", func() bool {
+		page, err := pageInside(published)
+		return err == nil && strings.HasSuffix(page, "\r\n\r\nserved\n")
+	})
+	e.command(t, "rm", "--force", "published").Output()
+}
+
+// pageInside is what a web server says to who is in docker's network namespace.
+func pageInside(address string) (page string, err error) {
+	ns, err := netns.Open(namespace)
+	if err != nil {
+		return "", err
+	}
+	defer ns.Close()
+	err = ns.Do(func() error {
+		c, err := net.DialTimeout("tcp", address, 10*time.Second)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		if _, err := io.WriteString(c, "GET / HTTP/1.0\r\n\r\n"); err != nil {
+			return err
+		}
+		all, err := io.ReadAll(c)
+		page = string(all)
+		return err
+	})
+	return page, err
 }
 
 // testDockerNames finds a container by its name, which docker serves on the

@@ -60,6 +60,9 @@ type engine struct {
 	args []string // the command with its global flags
 }
 
+// serve is a script that answers at port 80 with a line.
+const serve = "echo served > /tmp/index.html; exec httpd -f -p 80 -h /tmp"
+
 func (e *engine) command(t *testing.T, args ...string) *command.Command {
 	return command.New(t, append(append([]string{}, e.args...), args...)...)
 }

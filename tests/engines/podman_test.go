@@ -93,7 +93,6 @@ spec:
 // testPodmanNetwork uses podman's default network: a bridge with a gateway on
 // this host, and a published port.
 func testPodmanNetwork(t *testing.T, e *engine) {
-	serve := "echo served > /tmp/index.html; exec httpd -f -p 80 -h /tmp"
 	e.command(t, "run", "--detach", "--name", "web", "--cap-add", "net_raw", "--publish", "127.0.0.1::80", image, "sh", "-c", serve).Output()
 	published := strings.TrimSpace(e.command(t, "port", "web", "80").Output())
 	command.Eventually(t, "the published port answers", func() bool {

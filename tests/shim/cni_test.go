@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -52,12 +51,8 @@ func TestNetworksOfCtr(t *testing.T) {
 // interfaces of a kind.
 func hostWithUplink(t *testing.T, kind string) (host string) {
 	t.Helper()
-	host = "shim-" + strconv.Itoa(int(serial.Add(1)))
-	far := host + "-far"
-	for _, name := range []string{host, far} {
-		tool(t, "ip", "netns", "add", name)
-		t.Cleanup(func() { tool(t, "ip", "netns", "del", name) })
-	}
+	host = newNamespace(t)
+	far := newNamespace(t)
 	tool(t, "ip", "-n", host, "link", "add", "uplink", "type", "veth", "peer", "name", "eth0", "netns", far)
 	tool(t, "ip", "-n", host, "link", "set", "uplink", "up")
 	tool(t, "ip", "-n", far, "link", "set", "eth0", "up")

@@ -127,8 +127,9 @@ const cgroups = "type=cgroup,src=cgroup,dst=/sys/fs/cgroup,options=ro"
 // container's configuration names.
 func TestPlaces(t *testing.T) {
 	each(t, func(t *testing.T, s *site) {
-		pid, _ := s.task(s.detached("--with-ns", "network:/proc/self/ns/net", "--", "sleep", "1000"))
-		if same, err := sameFile("/proc/thread-self/ns/net", "/proc/"+strconv.Itoa(pid)+"/ns/net"); err != nil || !same {
+		path := "/run/netns/" + newNamespace(t)
+		pid, _ := s.task(s.detached("--with-ns", "network:"+path, "--", "sleep", "1000"))
+		if same, err := sameFile(path, "/proc/"+strconv.Itoa(pid)+"/ns/net"); err != nil || !same {
 			t.Errorf("network namespace by path: %v, %v", same, err)
 		}
 	})

@@ -3,10 +3,11 @@ package shim
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -14,24 +15,23 @@ import (
 	"github.com/microvm/microvm/tests/command"
 )
 
+// newNamespace makes a network namespace and returns its name.
+func newNamespace(t *testing.T) (name string) {
+	t.Helper()
+	name = fmt.Sprintf("shim-%d-%d", os.Getpid(), serial.Add(1))
+	tool(t, "ip", "netns", "add", name)
+	t.Cleanup(func() { tool(t, "ip", "netns", "del", name) })
+	return name
+}
+
 // TestNetworkNamespace gives the guest the interface that a namespace has.
 func TestNetworkNamespace(t *testing.T) {
 	each(t, func(t *testing.T, s *site) {
-		ns := "shim-" + strconv.Itoa(int(serial.Add(1)))
-		ip := func(args ...string) {
-			t.Helper()
-			if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-				t.Fatalf("ip %v: %v: %s", args, err, out)
-			}
-		}
-		for _, name := range []string{ns, ns + "-peer"} {
-			ip("netns", "add", name)
-			t.Cleanup(func() { ip("netns", "del", name) })
-		}
-		ip("-n", ns, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", ns+"-peer")
-		for name, address := range map[string]string{ns: "10.79.0.2/24", ns + "-peer": "10.79.0.1/24"} {
-			ip("-n", name, "addr", "add", address, "dev", "eth0")
-			ip("-n", name, "link", "set", "eth0", "up")
+		ns, peer := newNamespace(t), newNamespace(t)
+		tool(t, "ip", "-n", ns, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", peer)
+		for name, address := range map[string]string{ns: "10.79.0.2/24", peer: "10.79.0.1/24"} {
+			tool(t, "ip", "-n", name, "addr", "add", address, "dev", "eth0")
+			tool(t, "ip", "-n", name, "link", "set", "eth0", "up")
 		}
 		script := `ip -4 -o addr show eth0 | awk '{print $4}'; ping -c 1 -W 60 10.79.0.1 | grep -c ' 0% packet loss'`
 		s.run(s.container(), "--rm", "--with-ns", "network:/run/netns/"+ns, "--", "sh", "-c", script).Wants(0, "10.79.0.2/24", "1")

@@ -50,6 +50,16 @@ func (c Config) letsThrough(annotation string) bool {
 	})
 }
 
+// maySee is an error for a file that is not among Guests.
+func (c *Config) maySee(file string) error {
+	for _, pattern := range c.Guests {
+		if ok, _ := path.Match(pattern, file); ok && path.Clean(file) == file { // Validate has seen the pattern
+			return nil
+		}
+	}
+	return fmt.Errorf("%s is not among the files that the configuration's guests are: name it there, such as guests = [%q]", file, file)
+}
+
 func (c *Config) set(key, value string) (err error) {
 	switch key {
 	case "machine":
@@ -62,9 +72,9 @@ func (c *Config) set(key, value string) (err error) {
 	case "cpus":
 		c.CPUs, err = strconv.Atoi(value)
 	case "kernel":
-		c.Kernel = value
+		c.Kernel, err = value, c.maySee(value)
 	case "initramfs":
-		c.Initramfs = value
+		c.Initramfs, err = value, c.maySee(value)
 	case "network":
 		c.Network = value
 	case "spoofing":

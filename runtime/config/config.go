@@ -8,6 +8,7 @@
 //	cpus      = 1        # vCPUs of a VM whose container says nothing
 //	kernel    = ""       # an uncompressed vmlinux
 //	initramfs = ""       # a cpio archive with the agent
+//	guests    = []       # patterns of kernels and initramfs that annotations may name
 //	vmm       = ""       # the microvm-vmm binary
 //	qemu      = ""       # qemu-system-x86_64, for the software machine
 //	network   = "auto"   # in the host's network namespace: auto, user or none
@@ -113,6 +114,10 @@ type Config struct {
 	// PodAnnotations are patterns as of path.Match for the annotations that count of
 	// a pod which is a sandbox of the shim's. For others containerd has such a list.
 	PodAnnotations []string `toml:"pod_annotations"`
+	// Guests are patterns as of path.Match for the files that annotations may name as
+	// kernel and initramfs. Without any they may name none: the guest sees all of such a
+	// file, and whoever writes an annotation may not read the host's files.
+	Guests []string `toml:"guests"`
 	// Publish are ports, from an annotation only, see Publications.
 	Publish string `toml:"-"`
 }
@@ -152,7 +157,7 @@ func explain(err error) error {
 	var unknown *toml.StrictMissingError
 	if errors.As(err, &unknown) && len(unknown.Errors) > 0 {
 		row, _ := unknown.Errors[0].Position()
-		return fmt.Errorf("line %d: unknown key %q; known are machine, memory, cpus, kernel, initramfs, vmm, qemu, network, spoofing, ingress, egress, ingress_frames, egress_frames, cache, mitigations, pod_annotations and debug",
+		return fmt.Errorf("line %d: unknown key %q; known are machine, memory, cpus, kernel, initramfs, guests, vmm, qemu, network, spoofing, ingress, egress, ingress_frames, egress_frames, cache, mitigations, pod_annotations and debug",
 			row, strings.Join(unknown.Errors[0].Key(), "."))
 	}
 	var syntax *toml.DecodeError
@@ -185,6 +190,11 @@ func (c Config) Validate() error {
 	}
 	if c.CPUs < 0 || c.CPUs > MaxCPUs {
 		return fmt.Errorf("cpus: %d is not between 1 and %d", c.CPUs, MaxCPUs)
+	}
+	for _, pattern := range c.Guests {
+		if _, err := path.Match(pattern, ""); err != nil || !path.IsAbs(pattern) {
+			return fmt.Errorf("guests: %q is no pattern of absolute paths such as \"/usr/local/lib/microvm/guests/*\"", pattern)
+		}
 	}
 	for _, pattern := range c.PodAnnotations {
 		if _, err := path.Match(pattern, ""); err != nil {

@@ -40,6 +40,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		"cache = 'maybe'":         `"maybe" in "maybe" is not one of`,
 		"ingress = '10m'":         `"10m" is no rate`,
 		"[machine]\nfoo = 1":      "store a table",
+		"guests = ['vmlinux']":    `"vmlinux" is no pattern`,
 		"pod_annotations = ['[']": `"[" is no pattern`,
 	} {
 		path := write(t, text)
@@ -53,8 +54,8 @@ func TestMistakesAreNamed(t *testing.T) {
 }
 
 func TestAnnotations(t *testing.T) {
-	c, err := Config{Memory: 256, CPUs: 3}.WithAnnotations(map[string]string{"io.microvm.memory": "1024", "io.microvm.kernel": "/k", "other": "x"})
-	if want := (Config{Memory: 1024, CPUs: 3, Kernel: "/k"}); err != nil || !reflect.DeepEqual(c, want) {
+	c, err := Config{Memory: 256, CPUs: 3, Guests: []string{"/k"}}.WithAnnotations(map[string]string{"io.microvm.memory": "1024", "io.microvm.kernel": "/k", "other": "x"})
+	if want := (Config{Memory: 1024, CPUs: 3, Kernel: "/k", Guests: []string{"/k"}}); err != nil || !reflect.DeepEqual(c, want) {
 		t.Errorf("%+v, %v", c, err)
 	}
 	limited := Config{Ingress: 1000}
@@ -75,6 +76,22 @@ func TestAnnotations(t *testing.T) {
 	for k, v := range map[string]string{"egress": "0", "ingress_frames": "fast", "memory": "8", "cpus": "many", "machine": "xen", "vmm": "/bin/sh", "foo": "", "network": "tap", "publish": "80", "mitigations": "some", "cache": "auto,data=never"} {
 		if _, err := (Config{}).WithAnnotations(map[string]string{"io.microvm." + k: v}); err == nil || !strings.Contains(err.Error(), "io.microvm."+k) {
 			t.Errorf("%s=%s: %v", k, v, err)
+		}
+	}
+}
+
+// TestAnnotationsNameNoFileOfTheHost but those that the configuration lets them: all
+// of an initramfs is in the guest's memory.
+func TestAnnotationsNameNoFileOfTheHost(t *testing.T) {
+	for _, key := range []string{"kernel", "initramfs"} {
+		for file, fine := range map[string]bool{"/guests/new": true, "/guests/../etc/shadow": false, "/guests/": false, "/guests/a/b": false, "/etc/shadow": false, "guests/new": false, "": false} {
+			c := Config{Guests: []string{"/guests/?*"}}
+			if _, err := c.WithAnnotations(map[string]string{"io.microvm." + key: file}); (err == nil) != fine {
+				t.Errorf("%s %q: %v", key, file, err)
+			}
+			if _, err := (Config{}).WithAnnotations(map[string]string{"io.microvm." + key: file}); err == nil {
+				t.Errorf("%s %q without a pattern", key, file)
+			}
 		}
 	}
 }

@@ -21,6 +21,7 @@ func manifestCommand() *cli.Command {
 		ArgsUsage: "<" + strings.Join(deploy.Names(), "|") + ">",
 		Flags: []cli.Flag{
 			&cli.Uint64Flag{Name: "memory", Value: 1024, Usage: "limit of the largest `pod` in MiB, which the overhead of the runtimeclass is meant for"},
+			&cli.Uint64Flag{Name: "cpu", Usage: "`thousandths` of a processor that each pod of the runtimeclass gets, and is counted for, beyond its own"},
 			&cli.StringFlag{Name: "nodes", Usage: "`label` (KEY=VALUE) of the nodes that pods of the runtimeclass may be on; without it, all"},
 		},
 		Before:       arguments(1, 1),
@@ -34,7 +35,7 @@ func manifestCommand() *cli.Command {
 			if limit == 0 || limit > 1<<30 {
 				return fmt.Errorf("--memory: %d MiB is not the limit of a pod", limit)
 			}
-			v := deploy.Values{Memory: container.Overhead(kind, limit)}
+			v := deploy.Values{Memory: container.Overhead(kind, limit), CPU: c.Uint64("cpu")}
 			if c.IsSet("nodes") {
 				if v.Nodes, err = deploy.ParseLabel(c.String("nodes")); err != nil {
 					return fmt.Errorf("--nodes: %w", err)

@@ -20,6 +20,8 @@ var files embed.FS
 type Values struct {
 	// Memory is the overhead of a pod, in MiB.
 	Memory uint64
+	// CPU is that of processors, in thousandths of one.
+	CPU uint64
 	// Nodes is the label of nodes that pods may be on, nil for all.
 	Nodes *Label
 }

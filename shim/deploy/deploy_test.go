@@ -18,7 +18,7 @@ func TestManifests(t *testing.T) {
 		if err := Write(&b, name, Values{Memory: 321}); err != nil || !strings.Contains(b.String(), "microvm") || strings.Contains(b.String(), "{{") {
 			t.Errorf("%s: %v\n%s", name, err, b.String())
 		}
-		if name == "runtimeclass" && !strings.Contains(b.String(), "memory: 321Mi\n") {
+		if name == "runtimeclass" && (!strings.Contains(b.String(), "memory: 321Mi\n") || strings.Contains(b.String(), "cpu")) {
 			t.Errorf("%s", b.String())
 		}
 	}
@@ -40,7 +40,7 @@ func TestNodesOfRuntimeClass(t *testing.T) {
 		}
 		var b bytes.Buffer
 		end := fmt.Sprintf("\nscheduling:\n  nodeSelector:\n    %s: %q\n", want.Key, want.Value)
-		if err := Write(&b, "runtimeclass", Values{Memory: 1, Nodes: got}); err != nil || !strings.HasSuffix(b.String(), "memory: 1Mi"+end) {
+		if err := Write(&b, "runtimeclass", Values{Memory: 1, CPU: 50, Nodes: got}); err != nil || !strings.HasSuffix(b.String(), "memory: 1Mi\n    cpu: 50m"+end) {
 			t.Errorf("%v\n%s", err, b.String())
 		}
 	}

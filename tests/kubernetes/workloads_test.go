@@ -151,9 +151,11 @@ func TestRuntimeClass(t *testing.T) {
 	s.event("p", "FailedScheduling", "node affinity/selector")
 	s.kubectl("label", "node", node.Name, node.Label)
 	s.ready("p")
-	s.expect("overhead", s.get("pod/p", ".spec.overhead.memory"), s.get("runtimeclass/microvm", ".overhead.podFixed.memory"))
-	if s.get("pod/p", ".spec.overhead.memory") == "" {
-		s.Error("a pod has no overhead")
+	for _, resource := range []string{"memory", "cpu"} {
+		got := s.get("pod/p", ".spec.overhead."+resource)
+		if s.expect("overhead", got, s.get("runtimeclass/microvm", ".overhead.podFixed."+resource)); got == "" {
+			s.Errorf("a pod has no overhead of %s", resource)
+		}
 	}
 }
 

@@ -116,7 +116,7 @@ func (n *Node) install() error {
 // addClasses makes the class of this runtime, and one of runc's, so that a test
 // differs in the name only.
 func (n *Node) addClasses() error {
-	class, err := n.output("", n.path("usr", "bin", "microvm-runtime"), "manifest", "--nodes", Label, "runtimeclass")
+	class, err := n.output("", n.path("usr", "bin", "microvm-runtime"), "manifest", "--nodes", Label, "--cpu", "25", "runtimeclass")
 	if err != nil {
 		return err
 	}

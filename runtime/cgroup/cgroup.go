@@ -118,6 +118,20 @@ func (c *Cgroup) limitTasks() error {
 	return err
 }
 
+// Take moves a process, which was started from elsewhere, into the cgroup, which has
+// been joined before: not in every hierarchy.
+func (c *Cgroup) Take(pid int) error {
+	for _, dir := range c.record.Paths {
+		if filepath.Clean(dir) == hybridRoot {
+			continue
+		}
+		if err := cgroups.WriteCgroupProc(dir, pid); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("move process %d into cgroup: %w", pid, err)
+		}
+	}
+	return nil
+}
+
 // checkEmpty refuses a cgroup that somebody uses.
 func (c *Cgroup) checkEmpty() error {
 	for _, dir := range c.record.Paths {

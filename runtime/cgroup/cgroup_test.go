@@ -110,13 +110,23 @@ func TestJoinLimitLeaveRemove(t *testing.T) {
 		t.Error("nothing was killed")
 	}
 	// It goes on for longer than the library's own retries.
-	last := exec.Command("sleep", "2")
+	last, late := exec.Command("sleep", "2"), exec.Command("sleep", "2")
 	if err := last.Start(); err != nil {
 		t.Fatal(err)
 	}
 	go last.Wait()
 	if err := c.Leave(); err != nil {
 		t.Fatal(err)
+	}
+	if err := late.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go late.Wait()
+	if err := c.Take(late.Process.Pid); err != nil {
+		t.Fatal(err)
+	}
+	if at, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", late.Process.Pid)); err != nil || !strings.Contains(string(at), "/microvm-unit-test\n") {
+		t.Errorf("a process that was taken is in %s, %v", at, err)
 	}
 	for controller, dir := range origin(c.record.Paths) {
 		if dir != before[controller] {

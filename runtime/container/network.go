@@ -216,6 +216,15 @@ func (n *Network) Connect(ctx context.Context, vm *sandbox.VM) error {
 	return nil
 }
 
+// PID is that of the process of a user-mode network, once connected; 0 if there is
+// none.
+func (n *Network) PID() int {
+	if n == nil || n.user == nil {
+		return 0
+	}
+	return n.user.PID()
+}
+
 // Close gives the namespace its interfaces back, the first time that it is
 // called.
 func (n *Network) Close() {

@@ -90,6 +90,14 @@ func (u *User) spawn(socket *os.File) error {
 	return errors.New(strings.TrimSpace(u.stderr.String()))
 }
 
+// PID is that of the process, 0 without one.
+func (u *User) PID() int {
+	if u.cmd == nil {
+		return 0
+	}
+	return u.cmd.Process.Pid
+}
+
 // Stop ends the process, if there is one.
 func (u *User) Stop() error {
 	if u.cmd == nil {

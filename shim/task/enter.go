@@ -22,7 +22,7 @@ func (s *Service) enter(ctx context.Context, t *task) (err error) {
 	}
 	if err == nil {
 		t.machine.net.UseNames(t.blueprint.Bundle)
-		err = t.machine.net.Connect(ctx, t.machine.vm)
+		err = t.machine.connect(ctx)
 	}
 	if err != nil {
 		t.machine.kill()

@@ -122,6 +122,19 @@ func (m *machine) launchIn(ns *specs.LinuxNamespace, b *container.Blueprint) err
 	})
 }
 
+// connect gives the guest its network. The process of a user-mode one, which the shim
+// starts from its own place, belongs beside the machine's.
+func (m *machine) connect(ctx context.Context) error {
+	if err := m.net.Connect(ctx, m.vm); err != nil {
+		return err
+	}
+	pid := m.net.PID()
+	if m.cgroup == nil || pid == 0 {
+		return nil
+	}
+	return m.cgroup.Take(pid)
+}
+
 // inNetwork calls f on a thread in the network namespace ns, which ends with f.
 func inNetwork(ns *specs.LinuxNamespace, f func() error) error {
 	if ns == nil {

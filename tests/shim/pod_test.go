@@ -449,14 +449,27 @@ func TestPodGrows(t *testing.T) {
 	})
 }
 
-// TestPodInSlice is below a parent that is named as systemd's slices are. Where
-// systemd does not run, that is a path like others, as it is to runc.
+// TestPodInSlice is below a parent that is named as systemd's slices are, with all of
+// its processes. Where systemd does not run, that is a path like others, as it is to
+// runc.
 func TestPodInSlice(t *testing.T) {
+	programs := []string{"microvm-vmm", "microvm-network"}
+	if machine == "software" {
+		programs = append(programs, "qemu-system")
+	}
 	eachWithPods(t, func(t *testing.T, p pods) {
 		one := p.podOf(object{"linux": withNamespaces(object{"cgroup_parent": "/microvm-test.slice"}, object{"network": ofNode})})
-		cgroup, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", one.machine()))
-		if err != nil || !strings.Contains(string(cgroup), "/microvm-test.slice") || !strings.Contains(string(cgroup), one.id) {
-			t.Errorf("cgroup: %s, %v", cgroup, err)
+		for _, program := range programs {
+			found := inventory.ProcessesOf(p.shimOf(one.machine()), program)
+			if len(found) != 1 {
+				t.Errorf("%s: %v", program, found)
+			}
+			for _, pid := range found {
+				cgroup, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+				if err != nil || !strings.Contains(string(cgroup), "/microvm-test.slice") || !strings.Contains(string(cgroup), one.id) {
+					t.Errorf("cgroup of %s: %s, %v", program, cgroup, err)
+				}
+			}
 		}
 		p.crictl("rmp", "--force", one.id).Output()
 	})

@@ -364,9 +364,10 @@ func (p pod) seesTarget() {
 			t.Errorf("root of %s on the host: %q, %v", want, got, err)
 		}
 		p.crictl("rm", "--force", id).Output()
-		if _, err := os.Stat(root); err == nil {
-			t.Errorf("%s is left", root)
-		}
+		command.Eventually(t, root+" is gone", func() bool { // a thread takes a moment to end
+			_, err := os.Stat(root)
+			return err != nil
+		})
 	}
 	p.waitExited(look) // with the namespace
 	p.crictl("rm", look).Output()

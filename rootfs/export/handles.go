@@ -110,6 +110,7 @@ func (s *Server) release(c *call, n *node) error {
 	if flags&releaseFlush != 0 {
 		n.locks.closeOwner(s.host, n.exp, owner)
 	}
+	n.locks.closeHandle(s.host, n.exp, h.id)
 	s.handles.mu.Lock()
 	_, open := s.handles.byID[h.id]
 	delete(s.handles.byID, h.id)

@@ -13,27 +13,39 @@ import (
 // with F_OFD_SETLK: so they conflict with each other and with the host's.
 type fileLocks struct {
 	mu      sync.Mutex
-	owners  map[uint64]int // descriptor by lock owner
+	owners  map[uint64]*lockOwner
 	closed  bool
 	changed chan struct{} // closed when a lock may have been released
 }
 
-// of returns owner's descriptor, a new one if needed.
-func (l *fileLocks) of(s *Server, n *node, owner uint64) (int, error) {
-	if fd, ok := l.owners[owner]; ok {
-		return fd, nil
+// lockOwner is a process of the guest, or an open file (F_OFD_SETLK).
+type lockOwner struct {
+	fd int
+	// handle is the open file through which it has asked for locks, 0 for several. Of
+	// the close of an open file that is an owner the guest tells by RELEASE alone; a
+	// process has sent FLUSH before, and may have come back through another file.
+	handle uint64
+}
+
+// of returns the descriptor of owner, who asks through h, a new one if needed.
+func (l *fileLocks) of(s *Server, h *handle, owner uint64) (int, error) {
+	if o := l.owners[owner]; o != nil {
+		if o.handle != h.id {
+			o.handle = 0
+		}
+		return o.fd, nil
 	}
 	if l.closed {
 		return -1, unix.ESTALE
 	}
-	fd, err := s.openForLock(n)
+	fd, err := s.openForLock(h.node)
 	if err != nil {
 		return -1, err
 	}
 	if l.owners == nil {
-		l.owners = map[uint64]int{}
+		l.owners = map[uint64]*lockOwner{}
 	}
-	l.owners[owner] = fd
+	l.owners[owner] = &lockOwner{fd, h.id}
 	return fd, nil
 }
 
@@ -76,10 +88,20 @@ func (l *fileLocks) change() <-chan struct{} {
 func (l *fileLocks) closeOwner(h *host, e *export, owner uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if fd, ok := l.owners[owner]; ok {
-		h.fds.close(e, fd)
-		delete(l.owners, owner)
-		l.wakeLocked()
+	if l.owners[owner] != nil {
+		l.dropLocked(h, e, owner)
+	}
+}
+
+// closeHandle drops the locks of who has asked for them through one open file, which
+// is being closed.
+func (l *fileLocks) closeHandle(h *host, e *export, handle uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for owner, o := range l.owners {
+		if o.handle == handle {
+			l.dropLocked(h, e, owner)
+		}
 	}
 }
 
@@ -87,10 +109,16 @@ func (l *fileLocks) closeAll(h *host, e *export) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closed = true
-	for owner, fd := range l.owners {
-		h.fds.close(e, fd)
-		delete(l.owners, owner)
+	for owner := range l.owners {
+		l.dropLocked(h, e, owner)
 	}
+	l.wakeLocked()
+}
+
+// dropLocked drops the locks of an owner that there is. l.mu is held.
+func (l *fileLocks) dropLocked(h *host, e *export, owner uint64) {
+	h.fds.close(e, l.owners[owner].fd)
+	delete(l.owners, owner)
 	l.wakeLocked()
 }
 
@@ -151,7 +179,7 @@ func (s *Server) getlk(c *call, n *node) error {
 	defer s.put(h)
 	n.locks.mu.Lock()
 	defer n.locks.mu.Unlock()
-	fd, err := n.locks.of(s, n, a.owner)
+	fd, err := n.locks.of(s, h, a.owner)
 	if err != nil {
 		return err
 	}
@@ -187,7 +215,7 @@ func (s *Server) tryLock(n *node, h *handle, a *lockIn) error {
 	}
 	n.locks.mu.Lock()
 	defer n.locks.mu.Unlock()
-	fd, err := n.locks.of(s, n, a.owner)
+	fd, err := n.locks.of(s, h, a.owner)
 	if err != nil {
 		return err
 	}

@@ -10,16 +10,25 @@ import (
 	"time"
 )
 
-// The holder of a lock keeps it until its input ends. The waiter must be refused
-// at once, be interrupted by a signal, and get it in the end.
-const holder = `
-import fcntl, sys, os
-f = open(sys.argv[1], 'r+'); getattr(fcntl, sys.argv[2])(f, fcntl.LOCK_EX); print('held', flush=True); sys.stdin.read()
+// ways are the kinds of locks: of a process, of an open file from a byte on, and of a
+// whole file.
+const ways = `
+import fcntl, sys, struct
+def ofd(f, how):
+    command = 37 if how & fcntl.LOCK_NB else 38 # F_OFD_SETLK, F_OFD_SETLKW
+    fcntl.fcntl(f, command, struct.pack('hhqqi4x', fcntl.F_WRLCK, 0, 3, 0, 0))
+lock = {'lockf': fcntl.lockf, 'flock': fcntl.flock, 'ofd': ofd}[sys.argv[2]]
 `
 
-const waiter = `
-import fcntl, sys, os, signal, time
-f = open(sys.argv[1], 'r+'); lock = getattr(fcntl, sys.argv[2])
+// The holder of a lock keeps it until its input ends. The waiter must be refused
+// at once, be interrupted by a signal, and get it in the end.
+const holder = ways + `
+f = open(sys.argv[1], 'r+'); lock(f, fcntl.LOCK_EX); print('held', flush=True); sys.stdin.read()
+`
+
+const waiter = ways + `
+import signal
+f = open(sys.argv[1], 'r+')
 try: lock(f, fcntl.LOCK_EX | fcntl.LOCK_NB); print('not refused')
 except OSError: pass
 class Interrupted(Exception): pass
@@ -36,7 +45,7 @@ func TestLocks(t *testing.T) {
 	write(t, filepath.Join(back, "file"), "content")
 	mnt := filepath.Join(mount(t, mountConfig{Locks: true, Exports: []mountExport{{Name: "rw", Path: back}}}), "rw")
 	for what, dirs := range map[string][2]string{"guest, guest": {mnt, mnt}, "host, guest": {back, mnt}, "guest, host": {mnt, back}} {
-		for _, kind := range []string{"lockf", "flock"} {
+		for _, kind := range []string{"lockf", "flock", "ofd"} {
 			t.Run(what+", "+kind, func(t *testing.T) { contend(t, dirs[0], dirs[1], kind) })
 		}
 	}

@@ -2,6 +2,7 @@ package fs
 
 import (
 	"errors"
+	"runtime"
 	"sync"
 	"time"
 
@@ -62,10 +63,19 @@ var requests = sync.Pool{New: func() any { return new(request) }}
 // lead takes requests until the device stops or another goroutine leads.
 func (g *ring) lead() {
 	defer g.wg.Done()
-	err := g.queue.RunWith(g.drain, func() error { return g.waiter.Kicked(g.queue) })
+	err := g.queue.RunWith(g.drain, g.wait)
 	if !errors.Is(err, errRelieved) && !errors.Is(err, virtio.ErrStopped) {
 		g.fail(err)
 	}
+}
+
+// wait waits for the next kick, after the workers that the leader has just started had
+// their turn: a thread that blocks in the kernel leaves them to be found by another.
+func (g *ring) wait() error {
+	if len(g.slots) > 0 {
+		runtime.Gosched()
+	}
+	return g.waiter.Kicked(g.queue)
 }
 
 // drain serves requests until the queue is empty.

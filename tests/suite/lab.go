@@ -18,12 +18,13 @@ import (
 
 // The emulation behind the lab is not sound: a machine in a machine is a rare
 // guest for it. Now and then it stops dead with all that runs in it, or breaks a
-// program in the inner machine (see Options.CPUs of package lab). So a lab is
-// given up when nothing is heard for stall, and what had not finished is run in
-// a new one, at most restarts times. And tests that failed are run again in a new
-// lab. Neither is done on true hardware.
+// program in the inner machine (see Options.CPUs of package lab), or every machine
+// in it from then on. So a lab is given up when nothing is heard for stall, which is
+// less than the tests wait for a command, and what had not finished is run in a new
+// one, at most restarts times. And tests that failed are run again in a new lab.
+// Neither is done on true hardware.
 const (
-	stall    = 4 * time.Minute
+	stall    = 160 * time.Second
 	restarts = 3
 	few      = 5
 )

@@ -158,8 +158,12 @@ var joinable = []specs.LinuxNamespaceType{specs.IPCNamespace, specs.UTSNamespace
 // JoinedPID is the process whose namespaces the bundle in dir names, 0 if it names
 // none or cannot be read, which Load says better.
 func JoinedPID(dir string) int {
-	var spec specs.Spec
-	if err := readJSON(filepath.Join(dir, ConfigFile), &spec); err != nil || spec.Linux == nil {
+	var spec struct {
+		Linux struct {
+			Namespaces []specs.LinuxNamespace `json:"namespaces"`
+		} `json:"linux"`
+	}
+	if err := readJSON(filepath.Join(dir, ConfigFile), &spec); err != nil {
 		return 0
 	}
 	for _, ns := range spec.Linux.Namespaces {

@@ -143,28 +143,21 @@ func (h *landlord) admit(ctx context.Context, r *leaseRequest, use *sandbox.Use)
 // growHost makes the machine of the container id large enough for containers that
 // ask for want together.
 func (e *Engine) growHost(ctx context.Context, id string, agent *api.Client, want bundle.Size) error {
-	d, err := e.Store.Open(id)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	s, err := d.Load()
-	if err != nil {
-		return err
-	}
-	memory, err := Memory{s.Memory, s.Grown}.Grow(ctx, agent, want)
-	if err != nil || memory.Grown == s.Grown {
-		return err
-	}
-	s.Grown = memory.Grown
-	b, err := bundle.Load(s.Bundle)
-	if err == nil {
-		err = e.limitMachine(s, b.Resources())
-	}
-	if err != nil {
-		e.log(id).WithError(err).Warn("the machine's cgroup on the host has the limits of before it grew")
-	}
-	return d.Save(s)
+	return e.withState(id, func(d *state.Dir, s *state.State) error {
+		memory, err := Memory{s.Memory, s.Grown}.Grow(ctx, agent, want)
+		if err != nil || memory.Grown == s.Grown {
+			return err
+		}
+		s.Grown = memory.Grown
+		b, err := bundle.Load(s.Bundle)
+		if err == nil {
+			err = e.limitMachine(s, b.Resources())
+		}
+		if err != nil {
+			e.log(id).WithError(err).Warn("the machine's cgroup on the host has the limits of before it grew")
+		}
+		return d.Save(s)
+	})
 }
 
 // evict ends what is left of a container and takes away what it had.

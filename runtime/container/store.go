@@ -6,8 +6,8 @@ import (
 	"github.com/microvm/microvm/runtime/state"
 )
 
-// update changes a container's state under its lock.
-func (e *Engine) update(id string, change func(*state.State)) error {
+// withState calls do with a container's state locked.
+func (e *Engine) withState(id string, do func(*state.Dir, *state.State) error) error {
 	d, err := e.Store.Open(id)
 	if err != nil {
 		return err
@@ -17,8 +17,15 @@ func (e *Engine) update(id string, change func(*state.State)) error {
 	if err != nil {
 		return err
 	}
-	change(s)
-	return d.Save(s)
+	return do(d, s)
+}
+
+// update changes a container's state under its lock.
+func (e *Engine) update(id string, change func(*state.State)) error {
+	return e.withState(id, func(d *state.Dir, s *state.State) error {
+		change(s)
+		return d.Save(s)
+	})
 }
 
 // settle waits until nobody works on a container under its lock.
@@ -28,21 +35,14 @@ func (e *Engine) settle(id string) {
 	}
 }
 
-// locked calls do with a container's state locked, if v is legal for it now.
+// locked is withState, if v is legal for the container now.
 func (e *Engine) locked(id string, v verb, do func(*state.Dir, *state.State) error) error {
-	d, err := e.Store.Open(id)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	s, err := d.Load()
-	if err != nil {
-		return err
-	}
-	if err := allow(v, s); err != nil {
-		return err
-	}
-	return do(d, s)
+	return e.withState(id, func(d *state.Dir, s *state.State) error {
+		if err := allow(v, s); err != nil {
+			return err
+		}
+		return do(d, s)
+	})
 }
 
 // remove removes a container's directory, if it is there, and runs the hooks

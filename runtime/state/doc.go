@@ -14,5 +14,6 @@
 // its own, the next creator of any container removes.
 //
 // Lock order: a [Dir] is locked before anything else of the container is
-// touched, and never two of them at once.
+// touched, and never two of them at once, but that of a container in another one's
+// machine before that one's.
 package state

@@ -18,31 +18,43 @@ type bundle struct {
 
 func (b *bundle) rootfs() string { return filepath.Join(b.dir, "rootfs") }
 
-func makeBundle(bin, dir string) (*bundle, error) {
-	b := &bundle{dir: dir}
-	if err := os.MkdirAll(filepath.Join(b.rootfs(), "bin"), 0o755); err != nil {
+// makeBundle makes it in a directory of its own; remove removes that.
+func makeBundle(bin string) (*bundle, error) {
+	dir, err := os.MkdirTemp("", "bench-")
+	if err != nil {
 		return nil, err
 	}
-	for _, d := range []string{"proc", "sys", "dev"} {
-		if err := os.Mkdir(filepath.Join(b.rootfs(), d), 0o755); err != nil {
-			return nil, err
+	b := &bundle{dir: dir}
+	if err := b.fill(bin); err != nil {
+		b.remove()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *bundle) remove() { _ = os.RemoveAll(b.dir) }
+
+func (b *bundle) fill(bin string) error {
+	for _, d := range []string{"bin", "proc", "sys", "dev"} {
+		if err := os.MkdirAll(filepath.Join(b.rootfs(), d), 0o755); err != nil {
+			return err
 		}
 	}
 	busybox, err := exec.LookPath("busybox")
 	if err != nil {
-		return nil, fmt.Errorf("find busybox: %w: apt-get install busybox-static", err)
+		return fmt.Errorf("find busybox: %w: apt-get install busybox-static", err)
 	}
 	data, err := os.ReadFile(busybox)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := os.WriteFile(filepath.Join(b.rootfs(), "bin/busybox"), data, 0o755); err != nil {
-		return nil, err
+		return err
 	}
-	if out, err := exec.Command(filepath.Join(bin, "microvm-runtime"), "spec", "--bundle", dir).CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("microvm-runtime spec: %w: %s", err, out)
+	if out, err := exec.Command(filepath.Join(bin, "microvm-runtime"), "spec", "--bundle", b.dir).CombinedOutput(); err != nil {
+		return fmt.Errorf("microvm-runtime spec: %w: %s", err, out)
 	}
-	return b, b.edit([]string{"/bin/busybox", "echo", "hello"})
+	return b.edit([]string{"/bin/busybox", "echo", "hello"})
 }
 
 // edit sets the bundle's command.

@@ -52,16 +52,12 @@ func (b *bench) measureOneJail() (map[string]float64, error) {
 	if err := b.measureJailedStart(figures); err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "bench-")
+	bundle, err := trafficBundle(b.bin)
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
-	bundle, err := trafficBundle(b.bin, dir)
-	if err != nil {
-		return nil, err
-	}
-	traffic, err := b.measureContender(bundle, vmmNamed, trafficMicrovm)
+	defer bundle.remove()
+	traffic, err := b.measureContender(bundle, ourPrograms, trafficMicrovm)
 	if err != nil {
 		return nil, fmt.Errorf("network: %w", err)
 	}
@@ -73,15 +69,11 @@ func (b *bench) measureOneJail() (map[string]float64, error) {
 
 // measureJailedStart also takes the memory of a VM process that has run a little.
 func (b *bench) measureJailedStart(figures map[string]float64) error {
-	dir, err := os.MkdirTemp("", "bench-")
+	bundle, err := makeBundle(b.bin)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	bundle, err := makeBundle(b.bin, dir)
-	if err != nil {
-		return err
-	}
+	defer bundle.remove()
 	s, err := startMicrovm(b.bin, bundle)
 	if err != nil {
 		return err

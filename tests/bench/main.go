@@ -18,8 +18,8 @@ import (
 )
 
 func main() {
-	if os.Getpid() == 1 && !slices.Contains(os.Args, "-serve") { // of a guest, not of a container
-		fmt.Fprintln(os.Stderr, "bench:", guestFiles())
+	if inGuest() {
+		fmt.Fprintln(os.Stderr, "bench:", beInit())
 		os.Exit(1)
 	}
 	var b bench
@@ -30,7 +30,7 @@ func main() {
 	flag.IntVar(&b.fileRounds, "file-rounds", 1, "measurements of each's files, in turn")
 	flag.IntVar(&b.smallFiles, "small-files", 300, "small files to make, list, rename and so on")
 	flag.IntVar(&b.jailRounds, "jail-rounds", 3, "measurements with the jail and without, in turn")
-	flag.StringVar(&b.accel, "accel", "kvm", "the accelerator for the measurements of files and of the jail: kvm or tcg")
+	flag.StringVar(&b.accel, "accel", "kvm", "the accelerator for the measurements of networks, files and the jail: kvm or tcg")
 	serve := flag.Bool("serve", false, "serve the network's measurements; used in the guest")
 	flag.Parse()
 	if *serve {
@@ -103,15 +103,11 @@ func (b *bench) run(out string) error {
 
 // measureStarts measures starts, memory and exec.
 func (b *bench) measureStarts(r *report) error {
-	dir, err := os.MkdirTemp("", "bench-")
+	bundle, err := makeBundle(b.bin)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	bundle, err := makeBundle(b.bin, dir)
-	if err != nil {
-		return err
-	}
+	defer bundle.remove()
 	// One round of each first, unmeasured: it fills the page cache.
 	for i := range b.rounds + 1 {
 		fmt.Fprintf(os.Stderr, "round %d of %d\n", i, b.rounds)

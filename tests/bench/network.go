@@ -1,10 +1,8 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,48 +10,46 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/mdlayher/vsock"
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/vishvananda/netlink"
 
-	"github.com/microvm/microvm/agent/api"
 	"github.com/microvm/microvm/netns"
 )
 
 // Addresses and namespaces of the network's measurements.
 const (
-	guestNS, peerNS       = "bench-guest", "bench-peer"
-	guestAddr, peerAddr   = "10.81.0.2", "10.81.0.1"
-	trafficName, tapName  = "/bin/traffic", "tap0"
-	qemuProgram, vmmNamed = "qemu-system-x86_64", "microvm-vmm"
+	guestNS, peerNS      = "bench-guest", "bench-peer"
+	guestAddr, peerAddr  = "10.81.0.2", "10.81.0.1"
+	trafficName, tapName = "/bin/traffic", "tap0"
+	qemuProgram          = "qemu-system-x86_64"
 )
 
-// contenders run the traffic server somewhere and return what ends it. vm is the
-// program whose CPU time counts, empty for that of everything.
+// contenders run the traffic server somewhere and return what ends it. programs are
+// those whose processor time counts; in software QEMU has our vCPUs, too.
 var contenders = []struct {
-	name, vm string
+	name     string
+	programs []string
 	start    func(b *bench, bundle *bundle) (stop func(), err error)
 }{
-	{"microvm", vmmNamed, trafficMicrovm},
-	{"qemu", qemuProgram, trafficQEMU},
-	{"veth", "", trafficVeth},
+	{"microvm", ourPrograms, trafficMicrovm},
+	{"qemu", []string{qemuProgram}, trafficQEMU},
+	{"veth", nil, trafficVeth},
 }
+
+var ourPrograms = []string{"microvm-vmm", qemuProgram}
 
 // measureNetwork measures each contender in turn, rounds times.
 func (b *bench) measureNetwork(r *report) error {
-	dir, err := os.MkdirTemp("", "bench-")
+	bundle, err := trafficBundle(b.bin)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	bundle, err := trafficBundle(b.bin, dir)
-	if err != nil {
-		return err
-	}
+	defer bundle.remove()
 	r.Network = map[string]map[string][]float64{}
 	for i := range b.networkRounds {
 		for _, c := range contenders {
 			fmt.Fprintf(os.Stderr, "network round %d of %d: %s\n", i+1, b.networkRounds, c.name)
-			figures, err := b.measureContender(bundle, c.vm, c.start)
+			figures, err := b.measureContender(bundle, c.programs, c.start)
 			if err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}
@@ -68,7 +64,7 @@ func (b *bench) measureNetwork(r *report) error {
 	return nil
 }
 
-func (b *bench) measureContender(bundle *bundle, vm string, start func(*bench, *bundle) (func(), error)) (map[string]float64, error) {
+func (b *bench) measureContender(bundle *bundle, programs []string, start func(*bench, *bundle) (func(), error)) (map[string]float64, error) {
 	for _, ns := range []string{guestNS, peerNS} {
 		if err := ip("netns", "add", ns); err != nil {
 			return nil, err
@@ -85,23 +81,32 @@ func (b *bench) measureContender(bundle *bundle, vm string, start func(*bench, *
 		return nil, err
 	}
 	defer stop()
-	return client{in, guestAddr}.measure(func() time.Duration { return cpuOf(vm) })
+	return client{in, guestAddr}.measure(func() time.Duration { return cpuOf(programs) })
 }
 
 // trafficBundle runs this program as the server.
-func trafficBundle(bin, dir string) (*bundle, error) {
-	b, err := makeBundle(bin, dir)
+func trafficBundle(bin string) (*bundle, error) {
+	b, err := makeBundle(bin)
 	if err != nil {
 		return nil, err
 	}
+	if err := b.serveTraffic(); err != nil {
+		b.remove()
+		return nil, err
+	}
+	return b, nil
+}
+
+// serveTraffic makes the server of the network's measurements its command.
+func (b *bundle) serveTraffic() error {
 	self, err := os.ReadFile("/proc/self/exe")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := os.WriteFile(filepath.Join(b.rootfs(), trafficName), self, 0o755); err != nil {
-		return nil, err
+		return err
 	}
-	return b, b.edit([]string{trafficName, "-serve"})
+	return b.edit([]string{trafficName, "-serve"})
 }
 
 func ip(args ...string) error {
@@ -139,7 +144,7 @@ func trafficMicrovm(b *bench, bundle *bundle) (func(), error) {
 }
 
 // trafficQEMU has QEMU's own virtio-net on a tap of the peer's namespace.
-func trafficQEMU(b *bench, bundle *bundle) (func(), error) {
+func trafficQEMU(b *bench, _ *bundle) (func(), error) {
 	err := errors.Join(
 		ip("-n", peerNS, "tuntap", "add", tapName, "mode", "tap", "vnet_hdr"), ip("-n", peerNS, "addr", "add", peerAddr+"/24", "dev", tapName),
 		ip("-n", peerNS, "link", "set", tapName, "up"),
@@ -151,46 +156,45 @@ func trafficQEMU(b *bench, bundle *bundle) (func(), error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &peer{dir: dir, namespace: peerNS, devices: []string{
-		"-netdev", "tap,id=net,ifname=" + tapName + ",script=no,downscript=no,vhost=off",
-		"-device", "virtio-net-device,netdev=net,mac=" + api.NICAddress(0).String(),
-	}}
-	if err := p.serveTraffic(b, bundle); err != nil {
-		p.stop()
+	stop, err := b.bootTrafficGuest(dir)
+	if err != nil {
+		_ = os.RemoveAll(dir)
 		return nil, err
 	}
-	return p.stop, nil
+	return func() { stop(); _ = os.RemoveAll(dir) }, nil
 }
 
-// serveTraffic boots the guest, sets up its network, and starts the server.
-func (p *peer) serveTraffic(b *bench, bundle *bundle) (err error) {
-	if p.listener, err = vsock.ListenContextID(vsock.Host, api.PortAgent, nil); err != nil {
-		return fmt.Errorf("listen on vsock: %w: modprobe vhost_vsock", err)
+// bootTrafficGuest boots a QEMU that serves at guestAddr. Its console is in dir.
+func (b *bench) bootTrafficGuest(dir string) (stop func(), err error) {
+	initramfs := filepath.Join(dir, "initramfs")
+	if err := writeInitramfs(initramfs); err != nil {
+		return nil, err
 	}
-	if err := p.launch(b.bin, bundle); err != nil {
-		return err
+	args := append([]string{"netns", "exec", peerNS, qemuProgram}, b.guestArgs(initramfs, addressVariable+"="+guestAddr+"/24")...)
+	args = append(args, "-chardev", "file,id=console,path="+filepath.Join(dir, "console"),
+		"-netdev", "tap,id=net,ifname="+tapName+",script=no,downscript=no,vhost=off", "-device", "virtio-net-device,netdev=net")
+	qemu := exec.Command("ip", args...) // which becomes QEMU
+	qemu.Stderr = os.Stderr
+	if err := qemu.Start(); err != nil {
+		return nil, err
 	}
-	conn, err := p.accept()
+	return func() { _ = qemu.Process.Kill(); _ = qemu.Wait() }, nil
+}
+
+// guestTraffic serves at an address of the guest's only interface.
+func guestTraffic(address string) error {
+	link, err := netlink.LinkByName("eth0")
 	if err != nil {
-		return err
+		return fmt.Errorf("find eth0: %w", err)
 	}
-	client := api.NewClient(conn, nil)
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
-	if _, err := client.Machine.Hello(ctx, &api.HelloRequest{Version: api.Version}); err != nil {
-		return err
-	}
-	request, err := api.NewNetworkRequest(&api.Network{Interfaces: []api.Interface{{
-		Name: "eth0", MAC: api.NICAddress(0).String(), MTU: 1500,
-		Addresses: []api.Address{{Prefix: netip.MustParsePrefix(guestAddr + "/24")}},
-	}}})
+	addr, err := netlink.ParseAddr(address)
 	if err != nil {
-		return err
+		return fmt.Errorf("kernel command line: %w", err)
 	}
-	if _, err := client.Machine.Network(ctx, request); err != nil {
-		return err
+	if err := errors.Join(netlink.AddrAdd(link, addr), netlink.LinkSetUp(link)); err != nil {
+		return fmt.Errorf("set up eth0: %w", err)
 	}
-	return createAndStart(ctx, client, bundle, "")
+	return serveTraffic()
 }
 
 // trafficVeth has the server in the namespace itself, as runc would.
@@ -205,18 +209,16 @@ func trafficVeth(_ *bench, bundle *bundle) (func(), error) {
 	return func() { _ = server.Process.Kill(); _ = server.Wait() }, nil
 }
 
-// cpuOf is the processor time of the processes of a program, the guest's
-// included; for "" there are none.
-func cpuOf(name string) (sum time.Duration) {
-	if name == "" {
-		return 0
-	}
-	pids, err := processesNamed(name)
-	if err != nil {
-		return 0
-	}
-	for _, pid := range pids {
-		sum += processTime(pid)
+// cpuOf is the processor time of all processes of the programs, the guest's included.
+func cpuOf(programs []string) (sum time.Duration) {
+	for _, name := range programs {
+		pids, err := processesNamed(name)
+		if err != nil {
+			return 0
+		}
+		for _, pid := range pids {
+			sum += processTime(pid)
+		}
 	}
 	return sum
 }

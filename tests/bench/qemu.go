@@ -22,11 +22,7 @@ const guestCID = 42
 // peer is a QEMU with its virtiofsd, driven as microvm-runtime drives its VM
 // process.
 type peer struct {
-	dir string
-	// namespace is the network namespace of QEMU, empty for that of this
-	// process; devices are more of its arguments.
-	namespace string
-	devices   []string
+	dir       string
 	virtiofsd *exec.Cmd
 	qemu      *exec.Cmd
 	listener  net.Listener
@@ -123,7 +119,7 @@ func (p *peer) launch(bin string, b *bundle) error {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	args := append([]string{"qemu-system-x86_64"},
+	p.qemu = exec.Command(qemuProgram,
 		"-M", "microvm,accel=kvm,pit=off,pic=off,rtc=off,acpi=off,memory-backend=mem", "-cpu", "host", "-smp", "1", "-m", "512M",
 		"-global", "virtio-mmio.force-legacy=false", "-nodefaults", "-no-user-config", "-nographic", "-no-reboot",
 		"-object", "memory-backend-memfd,id=mem,size=512M,share=on",
@@ -133,11 +129,6 @@ func (p *peer) launch(bin string, b *bundle) error {
 		"-device", "virtio-serial-device,max_ports=1", "-chardev", "file,id=console,path="+filepath.Join(p.dir, "console"), "-device", "virtconsole,chardev=console",
 		"-kernel", filepath.Join(bin, "vmlinux"), "-initrd", filepath.Join(bin, "initramfs.cpio"),
 		"-append", "console=hvc0 quiet loglevel=4 reboot=t panic=-1 no_timer_check random.trust_cpu=on")
-	args = append(args, p.devices...)
-	if p.namespace != "" {
-		args = append([]string{"ip", "netns", "exec", p.namespace}, args...)
-	}
-	p.qemu = exec.Command(args[0], args[1:]...)
 	p.qemu.Stdout, p.qemu.Stderr = log, log
 	return p.qemu.Start()
 }

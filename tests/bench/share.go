@@ -14,9 +14,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/microvm/microvm/agent/api"
-	"github.com/microvm/microvm/rootfs/guestimage"
 )
 
 // sharers serve a directory to a guest of QEMU, but for the last, which is the
@@ -70,7 +67,7 @@ func (b *bench) measureSharer(serve func(bin, socket, dir string) (*exec.Cmd, er
 		return nil, err
 	}
 	var figures map[string]float64
-	_, last, _ := bytes.Cut(out.Bytes(), []byte("guest is up"))
+	_, last, _ := bytes.Cut(out.Bytes(), []byte(guestIsUp))
 	if err := json.Unmarshal(last, &figures); err != nil {
 		return nil, fmt.Errorf("read figures: %w: %q", err, out.Bytes())
 	}
@@ -119,44 +116,18 @@ func (b *bench) bootFilesGuest(dir, socket string, out *bytes.Buffer) error {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	clock := "off" // KVM's is better
-	if b.accel == "tcg" {
-		clock = "on"
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute+time.Duration(b.smallFiles)*200*time.Millisecond)
 	defer cancel()
-	qemu := exec.CommandContext(ctx, qemuProgram, "-M", "microvm,pit="+clock+",pic="+clock+",rtc="+clock+",acpi=off,memory-backend=mem,accel="+b.accel, "-cpu", "max", "-m", "512M",
-		"-global", "virtio-mmio.force-legacy=false", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-object", "memory-backend-memfd,id=mem,size=512M,share=on",
-		"-chardev", "socket,id=fs,path="+socket, "-device", "vhost-user-fs-device,chardev=fs,queue-size=1024,tag="+filesTag,
-		"-chardev", "stdio,id=console", "-device", "virtio-serial-device,max_ports=1", "-device", "virtconsole,chardev=console",
-		"-device", "isa-debug-exit,iobase=0x501,iosize=1",
-		"-kernel", filepath.Join(b.bin, "vmlinux"), "-initrd", initramfs,
-		"-append", "console=hvc0 quiet reboot=t panic=-1 no_timer_check mitigations=off random.trust_cpu=on "+smallFilesVariable+"="+strconv.Itoa(b.smallFiles))
+	args := append(b.guestArgs(initramfs, fmt.Sprintf("%s=%d", smallFilesVariable, b.smallFiles)),
+		"-chardev", "stdio,id=console",
+		"-chardev", "socket,id=fs,path="+socket, "-device", "vhost-user-fs-device,chardev=fs,queue-size=1024,tag="+filesTag)
+	qemu := exec.CommandContext(ctx, qemuProgram, args...)
 	qemu.Stdout, qemu.Stderr = out, os.Stderr
 	var status *exec.ExitError
 	if err := qemu.Run(); err != nil && !(errors.As(err, &status) && status.ExitCode() == 1) { // what the exit port makes of 0
 		return fmt.Errorf("qemu: %w: %s", err, out.Bytes())
 	}
 	return nil
-}
-
-// writeInitramfs makes an archive with this program as its only file.
-func writeInitramfs(path string) error {
-	self, err := os.Open("/proc/self/exe")
-	if err != nil {
-		return err
-	}
-	defer self.Close()
-	info, err := self.Stat()
-	if err != nil {
-		return err
-	}
-	archive, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(guestimage.WriteInitramfs(archive, self, info.Size()), archive.Close())
 }
 
 func serveOurs(bin, socket, dir string) (*exec.Cmd, error) {
@@ -171,9 +142,6 @@ func serveVirtiofsd(_, socket, dir string) (*exec.Cmd, error) {
 // filesTag is the name that the guest mounts.
 const filesTag = "files"
 
-// smallFilesVariable on the kernel's command line says how many small files there are.
-const smallFilesVariable = "BENCH_SMALL_FILES"
-
 // forgetShare makes the guest's kernel forget what it knows of the share but for the
 // mount itself.
 func forgetShare() error {
@@ -181,15 +149,11 @@ func forgetShare() error {
 	return os.WriteFile("/proc/sys/vm/drop_caches", []byte("3"), 0o200)
 }
 
-// guestFiles is this program as the init of a guest.
+// guestFiles measures the share in the guest.
 func guestFiles() error {
-	err := errors.Join(os.MkdirAll("/dev", 0o755), os.MkdirAll("/files", 0o755), unix.Mount("dev", "/dev", "devtmpfs", 0, ""),
-		os.MkdirAll("/proc", 0o755), unix.Mount("proc", "/proc", "proc", 0, ""),
-		unix.Mount(filesTag, "/files", "virtiofs", 0, ""))
-	if err != nil {
+	if err := errors.Join(os.MkdirAll("/files", 0o755), unix.Mount(filesTag, "/files", "virtiofs", 0, "")); err != nil {
 		return err
 	}
-	fmt.Println("guest is up")
 	files, err := strconv.Atoi(os.Getenv(smallFilesVariable))
 	if err != nil {
 		return fmt.Errorf("kernel command line: %w", err)
@@ -201,15 +165,7 @@ func guestFiles() error {
 	if err := json.NewEncoder(os.Stdout).Encode(figures); err != nil {
 		return err
 	}
-	if err := unix.IoctlSetInt(1, unix.TCSBRK, 1); err != nil { // what was printed is out
-		return err
-	}
-	port, err := os.OpenFile("/dev/port", os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	_, err = port.WriteAt([]byte{0}, api.ExitPort)
-	return err
+	return leaveGuest()
 }
 
 // fileRows are in the order of the table.

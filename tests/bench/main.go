@@ -15,6 +15,7 @@ import (
 	"os"
 	"slices"
 	"text/tabwriter"
+	"time"
 )
 
 func main() {
@@ -27,6 +28,7 @@ func main() {
 	flag.StringVar(&b.bin, "bin", "bin", "directory of the binaries")
 	flag.IntVar(&b.rounds, "rounds", 7, "starts of each, in turn")
 	flag.IntVar(&b.networkRounds, "network-rounds", 3, "measurements of each's network, in turn")
+	flag.DurationVar(&b.networkTime, "network-time", 2*time.Second, "how long each row of the network is measured")
 	flag.IntVar(&b.fileRounds, "file-rounds", 1, "measurements of each's files, in turn")
 	flag.IntVar(&b.smallFiles, "small-files", 300, "small files to make, list, rename and so on")
 	flag.IntVar(&b.jailRounds, "jail-rounds", 3, "measurements with the jail and without, in turn")
@@ -50,6 +52,7 @@ type bench struct {
 	bin           string
 	rounds        int
 	networkRounds int
+	networkTime   time.Duration
 	fileRounds    int
 	smallFiles    int
 	jailRounds    int

@@ -81,7 +81,7 @@ func (b *bench) measureContender(bundle *bundle, programs []string, start func(*
 		return nil, err
 	}
 	defer stop()
-	return client{in, guestAddr}.measure(func() time.Duration { return cpuOf(programs) })
+	return client{in, guestAddr, b.networkTime}.measure(func() time.Duration { return cpuOf(programs) })
 }
 
 // trafficBundle runs this program as the server.

@@ -21,8 +21,8 @@ const (
 	wantsSink    = 's' // read to the end
 	wantsSource  = 'd' // send until the client has enough
 	wantsEcho    = 'e' // send back byte by byte
-	wantsCount   = 'c' // count datagrams for a time, and tell
-	wantsPackets = 'p' // send datagrams to the client's port, which follows
+	wantsCount   = 'c' // tell how many datagrams have come so far
+	wantsPackets = 'p' // send datagrams, as the packets that follows says
 )
 
 // Sizes in bytes.
@@ -31,8 +31,11 @@ const (
 	datagramSize = 64
 )
 
-// duration is how long each measurement takes.
-const duration = 2 * time.Second
+// packets is what a client sends after wantsPackets.
+type packets struct {
+	Port uint16        // of the client
+	Time time.Duration // to send for
+}
 
 // serveTraffic is what runs in the guest.
 func serveTraffic() error {
@@ -81,14 +84,12 @@ func serveClient(c net.Conn, udp net.PacketConn, datagrams *atomic.Uint64) {
 	case wantsEcho:
 		io.Copy(struct{ io.Writer }{c}, struct{ io.Reader }{c})
 	case wantsCount:
-		before := datagrams.Load()
-		time.Sleep(duration)
-		binary.Write(c, binary.BigEndian, datagrams.Load()-before)
+		binary.Write(c, binary.BigEndian, datagrams.Load())
 	case wantsPackets:
-		var port uint16
-		if binary.Read(c, binary.BigEndian, &port) == nil {
+		var p packets
+		if binary.Read(c, binary.BigEndian, &p) == nil {
 			to := *c.RemoteAddr().(*net.TCPAddr)
-			flood(udp, &net.UDPAddr{IP: to.IP, Port: int(port)})
+			flood(udp, &net.UDPAddr{IP: to.IP, Port: int(p.Port)}, p.Time)
 		}
 	}
 }
@@ -113,18 +114,19 @@ func source(c net.Conn) {
 	}
 }
 
-// flood sends as many datagrams as it can.
-func flood(c net.PacketConn, to net.Addr) {
+// flood sends as many datagrams as it can for a time.
+func flood(c net.PacketConn, to net.Addr, d time.Duration) {
 	p := make([]byte, datagramSize)
-	for end := time.Now().Add(duration); time.Now().Before(end); {
+	for end := time.Now().Add(d); time.Now().Before(end); {
 		c.WriteTo(p, to)
 	}
 }
 
 // client measures a server from a network namespace.
 type client struct {
-	in     *netns.Namespace
-	server string
+	in       *netns.Namespace
+	server   string
+	duration time.Duration // of each measurement
 }
 
 func (c client) dial(want byte) (conn net.Conn, err error) {
@@ -161,7 +163,7 @@ func (c client) measure(cpu func() time.Duration) (map[string]float64, error) {
 		used := cpu() - before
 		keep(fmt.Sprintf("to the guest, streams: %d, Mbit/s", n), v, err)
 		if n == 1 && v > 0 {
-			gigabytes := v * duration.Seconds() / 8000
+			gigabytes := v * c.duration.Seconds() / 8000
 			keep("to the guest, CPU s/GB", used.Seconds()/gigabytes, nil)
 		}
 		v, err = c.streams(n, wantsSource)
@@ -189,7 +191,7 @@ func (c client) streams(n int, want byte) (float64, error) {
 	}
 	var total atomic.Int64
 	var all sync.WaitGroup
-	end := time.Now().Add(duration)
+	end := time.Now().Add(c.duration)
 	for _, conn := range conns {
 		all.Go(func() {
 			p := make([]byte, chunkSize)
@@ -207,7 +209,7 @@ func (c client) streams(n int, want byte) (float64, error) {
 		})
 	}
 	all.Wait()
-	return float64(total.Load()) * 8 / 1e6 / duration.Seconds(), nil
+	return float64(total.Load()) * 8 / 1e6 / c.duration.Seconds(), nil
 }
 
 func (c client) roundTrips() (float64, error) {
@@ -217,7 +219,7 @@ func (c client) roundTrips() (float64, error) {
 	}
 	defer conn.Close()
 	n := 0
-	for end := time.Now().Add(duration); time.Now().Before(end); n++ {
+	for end := time.Now().Add(c.duration); time.Now().Before(end); n++ {
 		var p [1]byte
 		if _, err := conn.Write(p[:]); err != nil {
 			return 0, err
@@ -226,25 +228,34 @@ func (c client) roundTrips() (float64, error) {
 			return 0, err
 		}
 	}
-	return float64(n) / duration.Seconds(), nil
+	return float64(n) / c.duration.Seconds(), nil
 }
 
-// send floods the server, and asks it how many have arrived.
+// send floods the server, and asks it how many have arrived. It asks before and after,
+// as the server may not come to count by a clock of its own meanwhile.
 func (c client) send() (float64, error) {
-	conn, err := c.dial(wantsCount)
+	before, err := c.count()
 	if err != nil {
 		return 0, err
 	}
-	defer conn.Close()
 	udp, err := c.listen()
 	if err != nil {
 		return 0, err
 	}
 	defer udp.Close()
-	flood(udp, &net.UDPAddr{IP: net.ParseIP(c.server), Port: trafficPort})
-	var n uint64
+	flood(udp, &net.UDPAddr{IP: net.ParseIP(c.server), Port: trafficPort}, c.duration)
+	after, err := c.count()
+	return float64(after-before) / c.duration.Seconds(), err
+}
+
+func (c client) count() (n uint64, err error) {
+	conn, err := c.dial(wantsCount)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
 	err = binary.Read(conn, binary.BigEndian, &n)
-	return float64(n) / duration.Seconds(), err
+	return n, err
 }
 
 // receive counts what the server floods it with.
@@ -261,13 +272,13 @@ func (c client) receive() (float64, error) {
 		return 0, err
 	}
 	defer conn.Close()
-	if err := binary.Write(conn, binary.BigEndian, uint16(udp.LocalAddr().(*net.UDPAddr).Port)); err != nil {
+	if err := binary.Write(conn, binary.BigEndian, packets{uint16(udp.LocalAddr().(*net.UDPAddr).Port), c.duration}); err != nil {
 		return 0, err
 	}
 	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		return 0, err
 	}
-	return float64(n.Load()) / duration.Seconds(), nil
+	return float64(n.Load()) / c.duration.Seconds(), nil
 }
 
 func (c client) listen() (udp net.PacketConn, err error) {

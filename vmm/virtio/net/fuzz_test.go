@@ -36,7 +36,7 @@ func FuzzGuest(f *testing.F) {
 			return
 		}
 		settled := func() bool { s := g.dev.Stats(); return s.Received+s.ReceivedDropped > 0 }
-		for end := time.Now().Add(10 * time.Second); !settled() && len(g.failed)+len(g.warned) == 0; time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(queuetest.Patience); !settled() && len(g.failed)+len(g.warned) == 0; time.Sleep(time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatal("the frame was neither delivered nor dropped")
 			}

@@ -97,7 +97,7 @@ func (g *guest) send(header, frame []byte) {
 func read(t *testing.T, f *os.File) []byte {
 	t.Helper()
 	p := make([]byte, 1<<17)
-	f.SetReadDeadline(time.Now().Add(10 * time.Second))
+	f.SetReadDeadline(time.Now().Add(queuetest.Patience))
 	n, err := f.Read(p)
 	if err != nil {
 		t.Fatal(err)
@@ -219,7 +219,7 @@ func TestOtherEndIsGone(t *testing.T) {
 		if !errors.Is(err, io.EOF) {
 			t.Error(err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(queuetest.Patience):
 		t.Error("nobody is told")
 	}
 }
@@ -354,7 +354,7 @@ func TestResetEndsAWait(t *testing.T) {
 	}()
 	select {
 	case <-ended:
-	case <-time.After(10 * time.Second):
+	case <-time.After(queuetest.Patience):
 		t.Fatal("a device that waits does not stop")
 	}
 }
@@ -389,7 +389,7 @@ func TestForeignFramesAreDropped(t *testing.T) {
 				continue
 			}
 			p := make([]byte, maxFrame)
-			ours.SetReadDeadline(time.Now().Add(10 * time.Second))
+			ours.SetReadDeadline(time.Now().Add(queuetest.Patience))
 			if got, err := ours.Read(p); err != nil || !bytes.Equal(p[:got], f) {
 				t.Errorf("frame of %d bytes from %x: got % x, %v", n, from, p[:min(got, 20)], err)
 			}

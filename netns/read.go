@@ -119,6 +119,9 @@ func readLink(l netlink.Link, s stack) (*Link, error) {
 		Name: a.Name, MAC: a.HardwareAddr.String(), MTU: a.MTU, NoARP: a.RawFlags&unix.IFF_NOARP != 0, On: s.on(l),
 	}}
 	var err error
+	if link.Settings, err = readSettings(a.Name); err != nil {
+		return nil, err
+	}
 	link.Addresses, err = readAddresses(l)
 	return link, err
 }
@@ -147,6 +150,9 @@ func readAddress(a *netlink.Addr) api.Address {
 	r := api.Address{Prefix: prefix(a.IPNet), Scope: a.Scope, Flags: a.Flags & keptFlags, Label: a.Label}
 	if a.Peer != nil {
 		r.Peer = prefix(a.Peer)
+	}
+	if r.Prefix.Addr().Is6() && a.Flags&unix.IFA_F_PERMANENT == 0 {
+		r.Valid, r.Preferred = a.ValidLft, a.PreferedLft
 	}
 	r.Broadcast = addr(a.Broadcast)
 	return r

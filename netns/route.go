@@ -11,8 +11,8 @@ import (
 	"github.com/microvm/microvm/agent/api"
 )
 
-// readRoutes reads what was set by hand, of interfaces in names. Of the local
-// table nothing was.
+// readRoutes reads what was set by hand or by a router, of interfaces in names. Of
+// the local table nothing was.
 func readRoutes(names map[int]string) ([]api.Route, error) {
 	routes, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
 	if err != nil {
@@ -21,8 +21,13 @@ func readRoutes(names map[int]string) ([]api.Route, error) {
 	var direct, indirect []api.Route
 	for i := range routes {
 		r := &routes[i]
-		if r.Table == unix.RT_TABLE_LOCAL || r.Protocol == unix.RTPROT_KERNEL || r.Protocol == unix.RTPROT_RA {
+		if r.Table == unix.RT_TABLE_LOCAL || r.Protocol == unix.RTPROT_KERNEL {
 			continue
+		}
+		if r.Protocol == unix.RTPROT_RA {
+			// It comes behind that of the guest's kernel, once this hears the router: it
+			// would heed nothing of what that says if it had the same one already.
+			r.Protocol, r.Priority = unix.RTPROT_BOOT, r.Priority+1
 		}
 		route, ok := readRoute(r, names)
 		switch {
@@ -45,7 +50,7 @@ func readRoute(r *netlink.Route, names map[int]string) (api.Route, bool) {
 	route := api.Route{
 		Destination: destination(r), Gateway: gateway(r.Gw, r.Via), Source: addr(r.Src), Table: r.Table, Type: r.Type, Scope: int(r.Scope),
 		Protocol: int(r.Protocol), Priority: r.Priority, Flags: r.Flags & unix.RTNH_F_ONLINK,
-		MTU: r.MTU, AdvMSS: r.AdvMSS, HopLimit: r.Hoplimit, InitCwnd: r.InitCwnd, InitRwnd: r.InitRwnd,
+		MTU: r.MTU, MTULock: r.MTULock, AdvMSS: r.AdvMSS, HopLimit: r.Hoplimit, InitCwnd: r.InitCwnd, InitRwnd: r.InitRwnd,
 	}
 	if slices.Contains(dead, r.Type) {
 		return route, true

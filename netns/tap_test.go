@@ -230,6 +230,33 @@ func TestReadTellsWhatIsThere(t *testing.T) {
 	})
 }
 
+// TestReadTellsWhatRoutersSay has an address that lasts for a time.
+func TestReadTellsWhatRoutersSay(t *testing.T) {
+	inNewNamespace(t, func() {
+		near, _ := pair(t, "near", "far")
+		heard, err := netlink.ParseAddr("2001:db8::7/64")
+		if err != nil {
+			t.Fatal(err)
+		}
+		heard.ValidLft, heard.PreferedLft = 1000, 500
+		way := &netlink.Route{LinkIndex: near.Attrs().Index, Gw: net.ParseIP("2001:db8::1"), Protocol: unix.RTPROT_RA, Flags: unix.RTNH_F_ONLINK}
+		if err := errors.Join(netlink.AddrAdd(near, heard), netlink.RouteAdd(way)); err != nil {
+			t.Fatal(err)
+		}
+		c, err := Read()
+		if err != nil || len(c.Routes) != 1 || c.Routes[0].Protocol != unix.RTPROT_BOOT || c.Routes[0].Priority != 1025 {
+			t.Fatalf("%+v, %v", c, err)
+		}
+		for _, l := range c.Links {
+			for _, a := range l.Addresses {
+				if is := a.Prefix.String() == heard.IPNet.String(); is != (a.Valid > 0) || is && (a.Valid > 1000 || a.Preferred > 500) {
+					t.Errorf("%s: %+v", l.Name, a)
+				}
+			}
+		}
+	})
+}
+
 func TestPortsOfABridgeAreTheBridges(t *testing.T) {
 	inNewNamespace(t, func() {
 		near, _ := pair(t, "near", "far")

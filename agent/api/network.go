@@ -40,6 +40,8 @@ type Interface struct {
 	// NoARP says that it does not ask who has an address (IFF_NOARP).
 	NoARP     bool      `json:"noARP,omitempty"`
 	Addresses []Address `json:"addresses,omitempty"`
+	// Settings are those of [Settings] that are not as there.
+	Settings map[string]string `json:"settings,omitempty"`
 }
 
 // Kinds of interfaces on top of others.
@@ -74,6 +76,10 @@ type Address struct {
 	Flags int `json:"flags,omitempty"`
 	// Label of an IPv4 address.
 	Label string `json:"label,omitempty"`
+	// Valid and Preferred are for how many seconds a router has told it, without
+	// which it is there for good. The guest hears itself from the router then.
+	Valid     int `json:"valid,omitempty"`
+	Preferred int `json:"preferred,omitempty"`
 }
 
 // Route is a route. Numbers are those of linux/rtnetlink.h.
@@ -95,8 +101,10 @@ type Route struct {
 	Priority    int          `json:"priority,omitempty"`
 	// Flags are RTNH_F_*.
 	Flags int `json:"flags,omitempty"`
-	// MTU in bytes; 0 is the interface's.
-	MTU int `json:"mtu,omitempty"`
+	// MTU in bytes; 0 is the interface's. With MTULock it is not looked for a
+	// smaller one on the way.
+	MTU     int  `json:"mtu,omitempty"`
+	MTULock bool `json:"mtuLock,omitempty"`
 	// AdvMSS, HopLimit, InitCwnd and InitRwnd are RTAX_*; 0 is the kernel's
 	// own.
 	AdvMSS   int `json:"advMSS,omitempty"`

@@ -25,75 +25,79 @@ func keepAddresses(link netlink.Link) error {
 	return err
 }
 
-// setAddresses adds what is missing and removes what is too much.
-func setAddresses(link netlink.Link, want []api.Address) error {
-	present, err := netlink.AddrList(link, netlink.FAMILY_ALL)
-	if err != nil {
-		return fmt.Errorf("list addresses: %w", err)
+// placed is an address of an interface.
+type placed struct {
+	link netlink.Link
+	*netlink.Addr
+	key string
+	// lasting says that it is there until the host takes it away.
+	lasting bool
+}
+
+// setAddresses removes what was set before and is not wanted any more, and adds what
+// is missing, the first of a subnet first. Other addresses are the container's own,
+// or the kernel's by what routers say.
+func (n *Network) setAddresses(links map[string]netlink.Link, want *api.Network) error {
+	wanted, err := place(links, want)
+	all := []error{err}
+	keep := map[string]bool{}
+	for _, p := range wanted {
+		keep[p.key] = true
 	}
-	wanted := map[netip.Prefix]bool{}
-	for _, a := range want {
-		wanted[a.Prefix] = true
-	}
-	var all []error
-	have := map[netip.Prefix]bool{}
-	for _, a := range present {
-		p := prefixOf(a.IPNet)
-		have[p] = true
-		if !wanted[p] {
-			all = append(all, netlink.AddrDel(link, &a))
-		}
-	}
-	for _, a := range want {
-		if have[a.Prefix] {
+	for _, p := range n.addresses {
+		if keep[p.key] {
 			continue
 		}
-		if err := netlink.AddrAdd(link, address(&a)); err != nil && !errors.Is(err, unix.EEXIST) {
-			all = append(all, fmt.Errorf("add address %s: %w", a.Prefix, err))
+		if err := netlink.AddrDel(p.link, p.Addr); err != nil && !gone(err) {
+			all = append(all, fmt.Errorf("remove address %s of %s: %w", p.IPNet, p.link.Attrs().Name, err))
+		}
+	}
+	n.addresses = nil
+	for _, p := range wanted {
+		if err := netlink.AddrAdd(p.link, p.Addr); err != nil && !errors.Is(err, unix.EEXIST) {
+			all = append(all, fmt.Errorf("add address %s to %s: %w", p.IPNet, p.link.Attrs().Name, err))
+			continue
+		}
+		if p.lasting {
+			n.addresses = append(n.addresses, p)
 		}
 	}
 	return errors.Join(all...)
 }
 
-// setLoopback gives the loopback interface the addresses in want besides those
-// that it has by itself, and removes what it has given before and is not there.
-func (n *Network) setLoopback(want []api.Address) error {
-	if len(want) == 0 && len(n.loopback) == 0 {
-		return nil
-	}
-	link, err := netlink.LinkByName("lo")
-	if err != nil {
-		return err
-	}
-	var all []error
-	set := map[string]*netlink.Addr{}
-	for i := range want {
-		a := address(&want[i])
-		set[want[i].Prefix.String()] = a
-		if err := netlink.AddrAdd(link, a); err != nil && !errors.Is(err, unix.EEXIST) {
-			all = append(all, fmt.Errorf("add address %s to the loopback interface: %w", want[i].Prefix, err))
+// place says which addresses are wanted where. links are the interfaces that there
+// are.
+func place(links map[string]netlink.Link, want *api.Network) (all []placed, err error) {
+	add := func(link netlink.Link, addresses []api.Address) {
+		for i := range addresses {
+			a := &addresses[i]
+			all = append(all, placed{link, address(a), fmt.Sprint(link.Attrs().Index, *a), a.Valid == 0})
 		}
 	}
-	for key, a := range n.loopback {
-		if set[key] != nil {
-			continue
-		}
-		if err := netlink.AddrDel(link, a); err != nil && !gone(err) {
-			all = append(all, fmt.Errorf("remove address %s of the loopback interface: %w", key, err))
+	for i := range want.Interfaces {
+		if link, ok := links[want.Interfaces[i].Name]; ok {
+			add(link, want.Interfaces[i].Addresses)
 		}
 	}
-	n.loopback = set
-	return errors.Join(all...)
+	if len(want.Loopback) > 0 {
+		lo, err := netlink.LinkByName("lo")
+		if err != nil {
+			return all, err
+		}
+		add(lo, want.Loopback)
+	}
+	return all, nil
 }
 
 func address(a *api.Address) *netlink.Addr {
-	n := &netlink.Addr{IPNet: ipNet(a.Prefix), Scope: a.Scope, Flags: a.Flags, Label: a.Label}
+	n := &netlink.Addr{IPNet: ipNet(a.Prefix), Scope: a.Scope, Flags: a.Flags, Label: a.Label, ValidLft: a.Valid, PreferedLft: a.Preferred}
 	if a.Prefix.Addr().Is6() {
 		n.Flags |= unix.IFA_F_NODAD // the host's kernel has checked it
 	}
 	if a.Peer.IsValid() {
 		n.Peer = ipNet(a.Peer)
 	}
+	n.Broadcast = net.IPv4zero // none, where nil is that of the subnet
 	if a.Broadcast.IsValid() {
 		n.Broadcast = a.Broadcast.AsSlice()
 	}
@@ -102,13 +106,4 @@ func address(a *api.Address) *netlink.Addr {
 
 func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
-}
-
-func prefixOf(n *net.IPNet) netip.Prefix {
-	if n == nil {
-		return netip.Prefix{}
-	}
-	addr, _ := netip.AddrFromSlice(n.IP)
-	bits, _ := n.Mask.Size()
-	return netip.PrefixFrom(addr.Unmap(), bits)
 }

@@ -34,13 +34,13 @@ type Network struct {
 	// names are the interfaces in use, by device, and uppers those without one.
 	names  map[int]string
 	uppers map[string]api.Upper
-	// loose are the routes of no single interface that were set, rules the rules,
-	// neighbours the neighbours, and loopback the addresses of the loopback
-	// interface, by their key: the container may have others.
-	loose      map[string]*netlink.Route
+	// settings are what was said of the settings of interfaces, by name.
+	settings map[string]map[string]string
+	// What was set, by its key: the container may have others.
+	addresses  []placed
+	routes     map[string]*netlink.Route
 	rules      map[string]*netlink.Rule
 	neighbours map[string]*netlink.Neigh
-	loopback   map[string]*netlink.Addr
 	// last is what was asked for last.
 	last *api.Network
 	// relays serve names in the containers' namespace.
@@ -50,7 +50,7 @@ type Network struct {
 // New makes the containers' namespace and pins it at path. A machine without
 // network devices needs none.
 func New(path string) (*Network, error) {
-	n := &Network{Names: api.ResolvConf, names: map[int]string{}, uppers: map[string]api.Upper{}, relays: map[*nameRelay]bool{}}
+	n := &Network{Names: api.ResolvConf, names: map[int]string{}, uppers: map[string]api.Upper{}, settings: map[string]map[string]string{}, relays: map[*nameRelay]bool{}}
 	found, err := nameDevices()
 	if err != nil || found == 0 {
 		return n, err
@@ -80,7 +80,7 @@ func (n *Network) Adopt(pid int) error {
 		return err
 	}
 	n.containers.f.Close()
-	n.containers, n.loose, n.rules, n.neighbours, n.loopback = to, nil, nil, nil, nil
+	n.containers, n.addresses, n.routes, n.rules, n.neighbours = to, nil, nil, nil, nil
 	var all []error
 	for r := range n.relays {
 		all = append(all, r.listen(n.containers))
@@ -143,7 +143,7 @@ func (n *Network) apply(want *api.Network) error {
 			links[want.Interfaces[i].Name] = link
 		}
 	}
-	all = append(all, n.setLoopback(want.Loopback), n.setRoutes(links, want.Routes), n.setRules(want.Rules), n.setNeighbours(links, want.Neighbours))
+	all = append(all, n.setAddresses(links, want), n.setRoutes(links, want.Routes), n.setRules(want.Rules), n.setNeighbours(links, want.Neighbours))
 	return errors.Join(all...)
 }
 
@@ -167,6 +167,7 @@ func (n *Network) removeOthers(want []api.Interface) error {
 		}
 		if err == nil {
 			delete(n.names, device)
+			delete(n.settings, name)
 		}
 		all = append(all, err)
 	}
@@ -179,7 +180,7 @@ func (n *Network) setInterface(i *api.Interface, links map[string]netlink.Link) 
 	if err != nil {
 		return nil, err
 	}
-	if err := setLink(link, i); err != nil {
+	if err := n.setLink(link, i); err != nil {
 		return link, fmt.Errorf("set up interface %s: %w", i.Name, err)
 	}
 	return link, nil
@@ -207,7 +208,7 @@ func (n *Network) bring(i *api.Interface, links map[string]netlink.Link) (netlin
 	return netlink.LinkByName(i.Name)
 }
 
-func setLink(link netlink.Link, i *api.Interface) error {
+func (n *Network) setLink(link netlink.Link, i *api.Interface) error {
 	mac, err := net.ParseMAC(i.MAC)
 	if err != nil {
 		return err
@@ -227,6 +228,9 @@ func setLink(link netlink.Link, i *api.Interface) error {
 			return fmt.Errorf("set ARP: %w", err)
 		}
 	}
+	if err := n.setSettings(i); err != nil {
+		return err
+	}
 	if link.Attrs().Flags&net.FlagUp == 0 {
 		if err := keepAddresses(link); err != nil {
 			return err
@@ -235,7 +239,7 @@ func setLink(link netlink.Link, i *api.Interface) error {
 			return fmt.Errorf("bring up: %w", err)
 		}
 	}
-	return setAddresses(link, i.Addresses)
+	return nil
 }
 
 func setARP(link netlink.Link, on bool) error {

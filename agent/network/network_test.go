@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -136,7 +137,7 @@ func check(t *testing.T, n *Network, addresses, routes int) {
 		}
 		all, err := netlink.RouteList(link, netlink.FAMILY_V4)
 		for _, r := range all {
-			if !kernels(&r) {
+			if r.Protocol != unix.RTPROT_KERNEL {
 				ours++
 			}
 		}
@@ -145,6 +146,65 @@ func check(t *testing.T, n *Network, addresses, routes int) {
 	if err != nil || len(addrs) != addresses || ours != routes {
 		t.Errorf("addresses %v, %d routes, %v", addrs, ours, err)
 	}
+}
+
+// TestOthersAddressesStay has the container, and a router, add some.
+func TestOthersAddressesStay(t *testing.T) {
+	inGuest(t, 2, func(n *Network) {
+		want := testNetwork()
+		heard := api.Address{Prefix: netip.MustParsePrefix("2001:db8:1::7/64"), Valid: 1000, Preferred: 500}
+		want.Interfaces[0].Addresses = append(want.Interfaces[0].Addresses, heard)
+		if err := set(t, n, want); err != nil {
+			t.Error(err)
+		}
+		own := &netlink.Addr{IPNet: ipNet(netip.MustParsePrefix("198.51.100.7/24"))}
+		err := n.containers.do(func() error {
+			link, err := netlink.LinkByName("eth0")
+			if err != nil {
+				return err
+			}
+			way := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(netip.MustParsePrefix("203.0.113.0/24")), Gw: net.IP{198, 51, 100, 1}}
+			return errors.Join(netlink.AddrAdd(link, own), netlink.RouteAdd(way))
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		check(t, n, 4, 2)
+		want.Interfaces[0].Addresses = want.Interfaces[0].Addresses[:1] // both of IPv6 go, but one has been heard
+		want.Routes = nil
+		if err := set(t, n, want); err != nil {
+			t.Error(err)
+		}
+		check(t, n, 3, 1)
+	})
+}
+
+// TestSettings are written when they are said to have changed, and others left alone.
+func TestSettings(t *testing.T) {
+	inGuest(t, 2, func(n *Network) {
+		const said, own = "ipv4/rp_filter", "ipv4/arp_ignore"
+		want := testNetwork()
+		for _, c := range []struct {
+			said map[string]string
+			want string
+		}{{map[string]string{said: "2", own: "1"}, "2 1"}, {map[string]string{said: "1", own: "1"}, "1 2"}, {nil, "0 0"}} {
+			want.Interfaces[0].Settings = c.said
+			if err := set(t, n, want); err != nil {
+				t.Error(err)
+			}
+			err := n.containers.do(func() error {
+				a, err := os.ReadFile(api.SettingPath(said, "eth0"))
+				b, berr := os.ReadFile(api.SettingPath(own, "eth0"))
+				if got := strings.Join(strings.Fields(string(a)+string(b)), " "); got != c.want {
+					t.Errorf("told of %v: %s", c.said, got)
+				}
+				return errors.Join(err, berr, os.WriteFile(api.SettingPath(own, "eth0"), []byte("2"), 0))
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	})
 }
 
 func TestAdoptMovesAll(t *testing.T) {
@@ -176,7 +236,10 @@ func TestBadNetworksAreRefused(t *testing.T) {
 			"bad address":         func(w *api.Network) { w.Interfaces[0].MAC = "x" },
 			"device twice":        func(w *api.Network) { w.Interfaces = append(w.Interfaces, w.Interfaces[0]) },
 			"route to nowhere":    func(w *api.Network) { w.Routes[0].Interface = "eth9" },
-			"name too long":       func(w *api.Network) { w.Interfaces[0].Name = "a-name-that-is-too-long" },
+			"rule half passed on": func(w *api.Network) {
+				w.Rules = []api.Rule{{Priority: 7, Type: unix.RTN_UNICAST, Table: 1000, SuppressPrefix: new(int)}}
+			},
+			"name too long": func(w *api.Network) { w.Interfaces[0].Name = "a-name-that-is-too-long" },
 		} {
 			want := testNetwork()
 			want.Interfaces[0].NIC = 0
@@ -268,7 +331,7 @@ func TestLooseRoutesAndRules(t *testing.T) {
 		mask, suppress := uint32(0xff), 0
 		want.Rules = []api.Rule{
 			{Priority: 100, Type: unix.RTN_UNICAST, Table: 100, From: netip.MustParsePrefix("192.0.2.0/24"), Mark: 1, Mask: &mask, DestinationPorts: &[2]uint16{80, 90}},
-			{Priority: 101, Type: unix.RTN_UNICAST, Table: 1000, IPv6: true, In: "eth0", SuppressPrefix: &suppress, Not: true},
+			{Priority: 101, Type: unix.RTN_UNICAST, Table: unix.RT_TABLE_MAIN, IPv6: true, In: "eth0", SuppressPrefix: &suppress, Not: true},
 			{Priority: 102, Type: unix.RTN_UNREACHABLE, To: netip.MustParsePrefix("203.0.115.0/24")},
 		}
 		for range 2 { // the second time there is nothing to do

@@ -12,49 +12,38 @@ import (
 	"github.com/microvm/microvm/agent/api"
 )
 
-// setRoutes adds or changes all routes in want, and removes those that are not:
-// out of the interfaces in links, and of no single interface what it has set.
+// setRoutes adds or changes all routes in want, and removes what it has set before
+// and is not there.
 func (n *Network) setRoutes(links map[string]netlink.Link, want []api.Route) error {
 	var all []error
-	wanted, loose := map[string]bool{}, map[string]*netlink.Route{}
+	set := map[string]*netlink.Route{}
 	for i := range want {
 		r, err := route(links, &want[i])
 		if err == nil {
-			if r.LinkIndex == 0 {
-				loose[key(r)] = r
-			}
-			wanted[key(r)] = true
+			set[key(r)] = r
 			err = netlink.RouteReplace(r)
 		}
 		if err != nil {
 			all = append(all, fmt.Errorf("add route to %s: %w", want[i].Destination, err))
 		}
 	}
-	for k, r := range n.loose {
-		if err := removeLoose(r, loose[k]); err != nil {
+	for k, r := range n.routes {
+		if set[k] != nil {
+			continue
+		}
+		if err := netlink.RouteDel(r); err != nil && !errors.Is(err, unix.ESRCH) && !gone(err) { // as with its interface or address
 			all = append(all, fmt.Errorf("remove route to %s: %w", r.Dst, err))
 		}
 	}
-	n.loose = loose
-	return errors.Join(append(all, removeRoutes(links, wanted))...)
-}
-
-// removeLoose removes r unless there is one in its place.
-func removeLoose(r, instead *netlink.Route) error {
-	if instead != nil {
-		return nil
-	}
-	if err := netlink.RouteDel(r); err != nil && !errors.Is(err, unix.ESRCH) { // gone with its interfaces
-		return err
-	}
-	return nil
+	n.routes = set
+	return errors.Join(all...)
 }
 
 func route(links map[string]netlink.Link, r *api.Route) (*netlink.Route, error) {
 	n := &netlink.Route{
 		Dst: ipNet(r.Destination), Table: r.Table, Type: r.Type, Scope: netlink.Scope(r.Scope),
 		Protocol: netlink.RouteProtocol(r.Protocol), Priority: r.Priority, Flags: r.Flags,
-		MTU: r.MTU, AdvMSS: r.AdvMSS, Hoplimit: r.HopLimit, InitCwnd: r.InitCwnd, InitRwnd: r.InitRwnd,
+		MTU: r.MTU, MTULock: r.MTULock, AdvMSS: r.AdvMSS, Hoplimit: r.HopLimit, InitCwnd: r.InitCwnd, InitRwnd: r.InitRwnd,
 	}
 	n.Gw, n.Via = gateway(r.Gateway, r.Destination)
 	if r.Source.IsValid() {
@@ -107,29 +96,4 @@ func key(r *netlink.Route) string {
 		table = unix.RT_TABLE_MAIN
 	}
 	return fmt.Sprint(dst, " ", table, " ", r.Priority, " ", r.LinkIndex)
-}
-
-// removeRoutes removes routes that were set here and are not wanted any more.
-func removeRoutes(links map[string]netlink.Link, wanted map[string]bool) error {
-	var all []error
-	for _, link := range links {
-		filter := &netlink.Route{LinkIndex: link.Attrs().Index, Table: unix.RT_TABLE_UNSPEC}
-		present, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, filter, netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE)
-		if err != nil {
-			all = append(all, fmt.Errorf("list routes: %w", err))
-		}
-		for i := range present {
-			r := &present[i]
-			if kernels(r) || wanted[key(r)] {
-				continue
-			}
-			all = append(all, netlink.RouteDel(r))
-		}
-	}
-	return errors.Join(all...)
-}
-
-// kernels says that the kernel makes and removes r by itself.
-func kernels(r *netlink.Route) bool {
-	return r.Protocol == unix.RTPROT_KERNEL || r.Protocol == unix.RTPROT_RA || r.Table == unix.RT_TABLE_LOCAL
 }

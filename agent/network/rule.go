@@ -23,8 +23,10 @@ func (n *Network) setRules(want []api.Rule) error {
 		}
 		r := n.rules[string(text)]
 		if r == nil {
-			r = rule(&want[i])
-			if err := netlink.RuleAdd(r); err != nil && !errors.Is(err, unix.EEXIST) {
+			if r, err = rule(&want[i]); err == nil {
+				err = netlink.RuleAdd(r)
+			}
+			if err != nil && !errors.Is(err, unix.EEXIST) {
 				all = append(all, fmt.Errorf("add routing rule of priority %d: %w", want[i].Priority, err))
 				continue
 			}
@@ -44,7 +46,7 @@ func (n *Network) setRules(want []api.Rule) error {
 	return errors.Join(all...)
 }
 
-func rule(r *api.Rule) *netlink.Rule {
+func rule(r *api.Rule) (*netlink.Rule, error) {
 	n := netlink.NewRule()
 	n.Family = netlink.FAMILY_V4
 	if r.IPv6 {
@@ -62,6 +64,9 @@ func rule(r *api.Rule) *netlink.Rule {
 		n.Goto = *r.Goto
 	}
 	if r.SuppressPrefix != nil {
+		if r.Table > maxTable {
+			return nil, fmt.Errorf("suppress_prefixlength cannot be set for a table above %d", maxTable)
+		}
 		n.SuppressPrefixlen = *r.SuppressPrefix
 	}
 	if p := r.SourcePorts; p != nil {
@@ -73,5 +78,8 @@ func rule(r *api.Rule) *netlink.Rule {
 	if u := r.Users; u != nil {
 		n.UIDRange = netlink.NewRuleUIDRange(u[0], u[1])
 	}
-	return n
+	return n, nil
 }
+
+// maxTable is up to where package netlink passes on all that a rule says.
+const maxTable = 255

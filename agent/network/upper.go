@@ -58,6 +58,7 @@ func (n *Network) removeUppers(want []api.Interface) error {
 		}
 		if err == nil {
 			delete(n.uppers, name)
+			delete(n.settings, name)
 		}
 		all = append(all, err)
 	}

@@ -124,9 +124,19 @@ func (n *Namespace) Sync(ctx context.Context, g Guest) (*netns.Contents, error) 
 	return contents, nil
 }
 
-// fingerprint differs for what differs in a guest.
+// fingerprint differs for what differs in a guest. The time that addresses have
+// left always does.
 func fingerprint(c *netns.Contents) string {
-	text, err := json.Marshal(c)
+	timeless := *c
+	timeless.Links = slices.Clone(c.Links)
+	for i := range timeless.Links {
+		l := &timeless.Links[i]
+		l.Addresses = slices.Clone(l.Addresses)
+		for k := range l.Addresses {
+			l.Addresses[k].Valid, l.Addresses[k].Preferred = 0, 0
+		}
+	}
+	text, err := json.Marshal(&timeless)
 	if err != nil {
 		return err.Error()
 	}

@@ -160,15 +160,6 @@ func TestFirewallInTheGuest(t *testing.T) {
 	b := newBridge(t, 1500)
 	_, in := b.port(0)
 	s := newSite(t)
-	admin := func(spec *specs.Spec) {
-		c := spec.Process.Capabilities
-		for _, set := range []*[]string{&c.Bounding, &c.Effective, &c.Permitted} {
-			*set = append(*set, "CAP_NET_ADMIN")
-		}
-		for _, d := range []string{"/usr", "/lib", "/lib64"} {
-			spec.Mounts = append(spec.Mounts, specs.Mount{Destination: d, Type: "bind", Source: resolved(t, d), Options: []string{"rbind", "ro"}})
-		}
-	}
 	script := `set -e; mkdir -p /run; ip link set lo up
 		for t in iptables-nft iptables-legacy; do
 			/usr/sbin/$t -t nat -A PREROUTING -p tcp --dport $1 -j REDIRECT --to-ports 8080; shift
@@ -176,7 +167,7 @@ func TestFirewallInTheGuest(t *testing.T) {
 		done
 		/usr/sbin/ip6tables-nft -A INPUT -p tcp --dport 8080 -j REJECT --reject-with tcp-reset
 		httpd -p 8080 -h /etc; touch /ready; while :; do sleep 0.1; done`
-	id, _, _ := s.detached(s.bundle(append(sh(script), "sh", "81", "82", "91", "92"), in, admin))
+	id, _, _ := s.detached(s.bundle(append(sh(script), "sh", "81", "82", "91", "92"), in, netAdmin, withHostsPrograms(t)))
 	eventually(t, "the rules are set", func() bool {
 		return s.command("exec", id, "test", "-e", "/ready").run().code == 0
 	})

@@ -151,7 +151,7 @@ func TestCNIPortsAndBandwidth(t *testing.T) {
 	labtest.SameOnBoth(t)
 	n := newCNI(t)
 	const rate = 8 << 20 // bits a second
-	in, _ := n.add(
+	in, addresses := n.add(
 		map[string]any{
 			"portMappings": []any{map[string]any{"hostPort": 8080, "containerPort": 9001, "protocol": "tcp"}},
 			"bandwidth":    map[string]any{"ingressRate": rate, "ingressBurst": rate / 8, "egressRate": rate, "egressBurst": rate / 8},
@@ -161,16 +161,22 @@ func TestCNIPortsAndBandwidth(t *testing.T) {
 		map[string]any{"type": "bandwidth", "capabilities": map[string]any{"bandwidth": true}},
 	)
 	s := newSite(t)
-	id, _, _ := s.detached(s.withProgram(s.bundle([]string{programName, "sums", ":9001"}, in)))
+	serve := "dd if=/dev/zero of=/data bs=1M count=3 2>/dev/null; httpd -p 9002 -h /; exec " + programName + " sums :9001"
+	id, _, _ := s.detached(s.withProgram(s.bundle(sh(serve), in)))
 	i := newInsider(t, "/run/netns/"+n.name)
 	i.awaits("10.80.0.1:8080")
-	data := make([]byte, 3<<20) // three seconds, one of them at once
-	began := time.Now()
-	if got, err := i.ask("10.80.0.1:8080", data); got == "" || err != nil {
-		t.Fatalf("%q, %v", got, err)
+	const size = 3 << 20 // three seconds, one of them at once
+	limited := func(way, address string, p []byte, least int) {
+		t.Helper()
+		began := time.Now()
+		if got, err := i.ask(address, p); len(got) < least || err != nil {
+			t.Fatalf("%s: %d bytes, %v", way, len(got), err)
+		}
+		if took := time.Since(began); took < time.Second {
+			t.Errorf("%d bytes %s at %d bits a second took %v", size, way, rate, took)
+		}
 	}
-	if took := time.Since(began); took < time.Second {
-		t.Errorf("%d bytes at %d bits a second took %v", len(data), rate, took)
-	}
+	limited("to the guest", "10.80.0.1:8080", make([]byte, size), 1)
+	limited("from the guest", addresses[0]+":9002", []byte("GET /data HTTP/1.0\r\n\r\n"), size)
 	s.command("delete", "--force", id).mustRun()
 }

@@ -1,10 +1,12 @@
 package e2e
 
 import (
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/microvm/microvm/tests/lab/labtest"
@@ -28,7 +30,7 @@ func TestInterfacesOnOneOfTheNamespace(t *testing.T) {
 	n.address(n.name, "mv0", "10.101.0.2/24")
 	n.address(n.peer, "eth0", "10.101.0.1/24")
 	s := newSite(t)
-	id, _, _ := s.detached(s.bundle(sh("trap exit TERM; while :; do sleep 0.1; done"), n.in))
+	id, _, _ := s.detached(s.bundle(sh(idle), n.in))
 	out := s.command("exec", id, "sh", "-c", `ip link; cat /proc/net/vlan/config
 		for a in 10.100.0.1 fd64::1 10.101.0.1 `+peerV4+`; do ping -c 1 -W 20 $a; done; ping -c 1 -s 30000 -W 20 10.100.0.1`).mustRun()
 	if !strings.Contains(out, "eth0.100@eth0") || !strings.Contains(out, "mv0@eth0") || !strings.Contains(out, "| 100") || strings.Count(out, " 0% packet loss") != 5 {
@@ -151,7 +153,7 @@ func TestRoutesAndRules(t *testing.T) {
 		ip(t, append([]string{"-n", n.name}, strings.Fields(args)...)...)
 	}
 	s := newSite(t)
-	id, _, _ := s.detached(s.bundle(sh("trap exit TERM; while :; do sleep 0.1; done"), n.in))
+	id, _, _ := s.detached(s.bundle(sh(idle), n.in))
 	show := func() string {
 		return s.command("exec", id, "sh", "-c", "ip rule; ip -6 rule; ip route show table 100; ip -6 route show table 100; ip route; ip -6 route; ip neigh; ip addr show lo").mustRun()
 	}
@@ -178,4 +180,48 @@ func TestRoutesAndRules(t *testing.T) {
 		t.Errorf("others are, too:\n%s", out)
 	}
 	s.command("delete", "--force", id).mustRun()
+}
+
+// TestTapOfTheNamespace has a tap as the namespace's interface, whose frames a
+// program carries to another one.
+func TestTapOfTheNamespace(t *testing.T) {
+	labtest.SameOnBoth(t)
+	n := newNeighbourhood(t)
+	ip(t, "-n", n.name, "link", "del", "eth0")
+	near, far := n.tap(n.name), n.tap(n.peer)
+	n.address(n.name, "eth0", guestV4+"/24", guestV6+"/64")
+	n.address(n.peer, "eth0", peerV4+"/24", peerV6+"/64")
+	go carry(near, far)
+	go carry(far, near)
+	s := newSite(t)
+	o := s.runBundle(s.bundle(sh("ping -c 1 -W 20 "+peerV4+"; ping -c 1 -W 20 "+peerV6+"; ping -c 1 -s 30000 -W 20 "+peerV4), n.in))
+	if strings.Count(o.stdout, " 0% packet loss") != 3 {
+		t.Errorf("%v", o)
+	}
+	n.untouched()
+}
+
+// tap makes a tap called eth0 in a namespace, which is gone when the test ends.
+func (n *neighbourhood) tap(ns string) (frames *os.File) {
+	n.t.Helper()
+	tap := &netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, Mode: netlink.TUNTAP_MODE_TAP, NonPersist: true, Queues: 1, Flags: netlink.TUNTAP_ONE_QUEUE}
+	if err := newInsider(n.t, "/run/netns/"+ns).in.Do(func() error { return netlink.LinkAdd(tap) }); err != nil {
+		n.t.Fatal(err)
+	}
+	frames = tap.Fds[0]
+	n.t.Cleanup(func() { frames.Close() })
+	ip(n.t, "-n", ns, "link", "set", "eth0", "up")
+	return frames
+}
+
+// carry copies frame by frame until one end is closed.
+func carry(from, to *os.File) {
+	p := make([]byte, 1<<16)
+	for {
+		n, err := from.Read(p)
+		if err != nil {
+			return
+		}
+		to.Write(p[:n]) // one that is down takes none
+	}
 }

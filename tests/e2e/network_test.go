@@ -130,17 +130,11 @@ func TestSpoofing(t *testing.T) {
 	labtest.SameOnBoth(t)
 	n := newNeighbourhood(t)
 	s := newSite(t)
-	admin := func(spec *specs.Spec) {
-		c := spec.Process.Capabilities
-		for _, set := range []*[]string{&c.Bounding, &c.Effective, &c.Permitted} {
-			*set = append(*set, "CAP_NET_ADMIN")
-		}
-	}
 	change := sh(`ping -c 1 -W 20 ` + peerV4 + ` || exit 1
 		ip link set eth0 address 02:00:00:77:00:99 && ip neigh flush dev eth0
 		ping -c 1 -W 3 ` + peerV4 + ` >/dev/null && echo answered || echo alone`)
 	for policy, want := range map[string]string{"allow": "answered", "refuse": "alone"} {
-		o := s.runBundle(s.bundle(change, n.in, admin, annotated("io.microvm.spoofing", policy)))
+		o := s.runBundle(s.bundle(change, n.in, netAdmin, annotated("io.microvm.spoofing", policy)))
 		if o.code != 0 || !strings.HasSuffix(o.stdout, want+"\n") {
 			t.Errorf("%s: %v, want %s", policy, o, want)
 		}
@@ -218,7 +212,7 @@ func TestNetworkCarriesStreams(t *testing.T) {
 func TestInterfacesComeAndGo(t *testing.T) {
 	n := newNeighbourhood(t)
 	s := newSite(t)
-	id, _, _ := s.detached(s.bundle(sh("trap exit TERM; while :; do sleep 0.1; done"), n.in))
+	id, _, _ := s.detached(s.bundle(sh(idle), n.in))
 	show := func() string { return s.command("exec", id, "ip", "addr").mustRun() }
 	n.join("net1")
 	n.address(n.name, "net1", "10.78.0.2/24")

@@ -17,7 +17,7 @@ func newPodman(t *testing.T) *engine {
 	dir := t.TempDir()
 	e := &engine{name: "podman", args: []string{
 		"podman", "--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(dir, "run"), "--tmpdir", filepath.Join(dir, "tmp"),
-		"--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "file",
+		"--network-config-dir", filepath.Join(dir, "networks"), "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "file",
 		"--runtime", runtimePath(), "--runtime-flag", "machine=" + machine,
 	}}
 	e.command(t, "import", rootfs, image).Output()
@@ -97,5 +97,13 @@ func testPodmanNetwork(t *testing.T, e *engine) {
 	if o := e.command(t, "exec", "web", "ping", "-c", "1", "-W", "30", gateway).Run(); o.Code != 0 {
 		t.Errorf("ping of the gateway: %v", o)
 	}
+	shows := func() string { return e.command(t, "exec", "web", "ip", "-o", "addr").Output() }
+	e.command(t, "network", "create", "--subnet", "10.92.0.0/24", "second").Output()
+	e.command(t, "network", "connect", "--ip", "10.92.0.7", "second", "web").Output()
+	command.Eventually(t, "the second network is there", func() bool { return strings.Contains(shows(), "eth1    inet 10.92.0.7/24") })
+	e.command(t, "exec", "web", "ping", "-c", "1", "-W", "30", "10.92.0.1").Output()
+	e.command(t, "network", "disconnect", "second", "web").Output()
+	command.Eventually(t, "the second network is gone", func() bool { return !strings.Contains(shows(), "eth1") })
 	e.command(t, "rm", "--force", "--time", "0", "web").Output()
+	e.command(t, "network", "rm", "second").Output()
 }

@@ -24,7 +24,10 @@ type Daemon struct {
 	// socket there, and its log.
 	Dir string
 	// Path is where it looks for shims and runtimes, a list as in PATH.
-	Path    string
+	Path string
+	// Network is the path of the network namespace that is the host's to it, empty
+	// for the caller's.
+	Network string
 	process *exec.Cmd
 }
 
@@ -68,7 +71,11 @@ func (d *Daemon) Start() error {
 	if err := settleNetworks(); err != nil {
 		return err
 	}
-	d.process = exec.Command(filepath.Join(d.Bin, "containerd"), "--config", filepath.Join(d.Dir, "config.toml"))
+	call := []string{filepath.Join(d.Bin, "containerd"), "--config", filepath.Join(d.Dir, "config.toml")}
+	if d.Network != "" {
+		call = append([]string{"nsenter", "--net=" + d.Network, "--"}, call...)
+	}
+	d.process = exec.Command(call[0], call[1:]...)
 	d.process.Env = append(os.Environ(), "PATH="+d.Path)
 	d.process.Stdout, d.process.Stderr = log, log
 	if err := d.process.Start(); err != nil {

@@ -8,11 +8,13 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/microvm/microvm/tests/command"
+	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
 // newNamespace makes a network namespace and returns its name.
@@ -35,6 +37,62 @@ func TestNetworkNamespace(t *testing.T) {
 		}
 		script := `ip -4 -o addr show eth0 | awk '{print $4}'; ping -c 1 -W 60 10.79.0.1 | grep -c ' 0% packet loss'`
 		s.run(s.container(), "--rm", "--with-ns", "network:/run/netns/"+ns, "--", "sh", "-c", script).Wants(0, "10.79.0.2/24", "1")
+	})
+}
+
+// portmapped is a network of pods with ports of the host.
+const portmapped = `{
+	"cniVersion": "0.4.0", "name": "ports",
+	"plugins": [
+		{"type": "bridge", "bridge": "br0", "isGateway": true, "ipMasq": true, "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.82.0.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}], "dataDir": "DIR/addresses"}},
+		{"type": "portmap", "capabilities": {"portMappings": true}}
+	]
+}`
+
+// TestHostPorts reaches pods at ports of a host that is a namespace, from there and
+// from beyond it.
+func TestHostPorts(t *testing.T) {
+	labtest.SameOnBoth(t)
+	known := daemons[len(daemons)-1]
+	d, err := makeDaemon(known.Bin, filepath.Join(t.TempDir(), "d"), configuration)
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, beyond := newNamespace(t), newNamespace(t)
+	tool(t, "ip", "-n", host, "link", "set", "lo", "up")
+	tool(t, "ip", "-n", host, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", beyond)
+	for name, address := range map[string]string{host: "10.83.0.2/24", beyond: "10.83.0.1/24"} {
+		tool(t, "ip", "-n", name, "addr", "add", address, "dev", "eth0")
+		tool(t, "ip", "-n", name, "link", "set", "eth0", "up")
+	}
+	d.Network = "/run/netns/" + host
+	err = d.Write(map[string]string{"cni/pods.conflist": portmapped})
+	if err == nil {
+		err = d.begin()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Stop()
+	withPods(t, d, d.handlers[len(d.handlers)-1], func(t *testing.T, p pods) {
+		for port, page := range map[int]string{18080: "first", 18081: "second"} {
+			one := p.podOf(object{
+				"linux":         withNamespaces(nil, object{"network": ofPod}),
+				"port_mappings": []object{{"container_port": 80, "host_port": port}},
+			})
+			one.container("mkdir /www; echo "+page+" >/www/index.html; exec httpd -f -p 80 -h /www", withNamespaces(nil, object{"network": ofPod}))
+		}
+		for port, page := range map[int]string{18080: "first", 18081: "second"} {
+			for _, from := range []string{host, beyond} {
+				fetch := []string{"ip", "netns", "exec", from, "timeout", "10", "busybox", "wget", "-q", "-O", "-", fmt.Sprintf("http://10.83.0.2:%d/", port)}
+				command.Eventually(t, page+" answers to "+from, func() bool { return command.New(t, fetch...).Run().Stdout == page+"\n" })
+				for range 20 { // and goes on
+					if o := command.New(t, fetch...).Run(); o.Stdout != page+"\n" {
+						t.Fatalf("%s from %s: %v", page, from, o)
+					}
+				}
+			}
+		}
 	})
 }
 

@@ -140,7 +140,8 @@ func (d *design) prepareRoot() error {
 // none. A container with a network namespace has that instead.
 func userNetwork(b *bundle.Bundle, c config.Config, parts config.Artifacts) (*network.User, error) {
 	if b.Namespace(specs.NetworkNamespace) != nil || c.Network == config.NetworkNone {
-		if c.Publish != "" {
+		// A pod's annotations are its containers', too; its sandbox publishes.
+		if inPod := bundle.PodID(b.Spec.Annotations) != "" && !b.IsSandbox(); c.Publish != "" && !inPod {
 			return nil, fmt.Errorf("annotation io.microvm.publish: the container has no user-mode network: that is for the host's network namespace, and not with network = %q", config.NetworkNone)
 		}
 		return nil, nil

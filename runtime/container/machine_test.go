@@ -28,3 +28,18 @@ func TestPodOfTheHostsNetworkIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestPublicationsInPod are the sandbox's: its containers, which have the annotation,
+// too, are in its network.
+func TestPublicationsInPod(t *testing.T) {
+	joined := []specs.LinuxNamespace{{Type: specs.NetworkNamespace, Path: "/proc/1/ns/net"}}
+	for kind, refused := range map[string]bool{"sandbox": true, "container": false} {
+		b := &bundle.Bundle{Spec: &specs.Spec{Linux: &specs.Linux{Namespaces: joined}, Annotations: map[string]string{
+			"io.kubernetes.cri.sandbox-id": "pod", "io.kubernetes.cri.container-type": kind,
+		}}}
+		_, err := userNetwork(b, config.Config{Network: config.NetworkUser, Publish: "8080:80"}, config.Artifacts{})
+		if (err != nil) != refused {
+			t.Errorf("%s: %v", kind, err)
+		}
+	}
+}

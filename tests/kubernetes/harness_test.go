@@ -124,10 +124,20 @@ func (s *space) pods(names []string, spec string) {
 	s.Helper()
 	var all strings.Builder
 	for _, name := range names {
-		all.WriteString("---\napiVersion: v1\nkind: Pod\nmetadata: {name: " + name + ", labels: {app: " + name + "}}\nspec:\n" +
-			indent("runtimeClassName: CLASS\nterminationGracePeriodSeconds: 5\n"+spec))
+		all.WriteString(manifest(name, "", spec))
 	}
 	s.apply(all.String())
+}
+
+// annotated makes a pod with annotations, such as "a: b, c: d".
+func (s *space) annotated(name, annotations, spec string) {
+	s.Helper()
+	s.apply(manifest(name, annotations, spec))
+}
+
+func manifest(name, annotations, spec string) string {
+	return "---\napiVersion: v1\nkind: Pod\nmetadata: {name: " + name + ", labels: {app: " + name + "}, annotations: {" + annotations + "}}\nspec:\n" +
+		indent("runtimeClassName: CLASS\nterminationGracePeriodSeconds: 5\n"+spec)
 }
 
 func indent(text string) string {

@@ -64,3 +64,24 @@ containers: [{name: main, image: IMAGE}]
 		s.expect("resolv.conf", s.run("p", "cat /etc/resolv.conf"), "search a.example b.example\nnameserver 192.0.2.53\noptions ndots:3")
 	})
 }
+
+// TestUserModeNetwork has a pod that asks for the host's network and says that one
+// in user mode will do: it reaches what the host reaches, and is reached at the ports
+// that it publishes, by probes and kubectl, too.
+func TestUserModeNetwork(t *testing.T) {
+	s := newSpace(t, "microvm")
+	s.annotated("p", `io.microvm.network: user, io.microvm.publish: "`+node.Address+`:18081:8080,127.0.0.1:18081:8080"`, `
+hostNetwork: true
+containers:
+- name: main
+  image: IMAGE
+  command: [sh, -c, 'mkdir /www && echo here >/www/index.html && exec httpd -f -p 8080 -h /www']
+  readinessProbe: {tcpSocket: {port: 18081}, periodSeconds: 1}
+`)
+	s.ready("p")
+	s.expect("address of the pod", s.get("pod/p", ".status.podIP"), node.Address)
+	s.expect("from the host", fetch(s, node.Address+":18081"), "here")
+	s.expect("port of the API", s.run("p", "nc -w 30 $KUBERNETES_SERVICE_HOST $KUBERNETES_SERVICE_PORT </dev/null && echo open"), "open")
+	s.expect("the host's interface "+node.Address, s.run("p", "ip -o addr | grep -c 'inet "+node.Address+"/' || true"), "0")
+	s.expect("through kubectl", fetch(s, forwarded(s, forward(s, "p", "18081"))), "here")
+}

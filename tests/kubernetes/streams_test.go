@@ -136,20 +136,29 @@ containers:
 - {name: local, image: IMAGE, command: [sh, -c, 'mkdir /www && echo local >/www/index.html && exec httpd -f -p 127.0.0.1:8081 -h /www']}
 `)
 		s.ready("p")
-		cmd := s.command("port-forward", "pod/p", ":8080", ":8081")
-		out, err := cmd.StdoutPipe()
-		if err == nil {
-			err = cmd.Start()
-		}
-		if err != nil {
-			s.Fatal(err)
-		}
-		defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
-		lines := bufio.NewScanner(out)
+		lines := forward(s, "p", "8080", "8081")
 		for _, want := range []string{"any", "local"} {
 			s.expect("answer", fetch(s, forwarded(s, lines)), want)
 		}
 	})
+}
+
+// forward forwards ports to a pod's until the test ends, and returns what kubectl says.
+func forward(s *space, pod string, ports ...string) *bufio.Scanner {
+	s.Helper()
+	cmd := s.command("port-forward", "pod/"+pod)
+	for _, p := range ports {
+		cmd.Args = append(cmd.Args, ":"+p)
+	}
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	return bufio.NewScanner(out)
 }
 
 // forwarded is the next address that port-forward says it listens at, of IPv4.

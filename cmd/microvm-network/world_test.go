@@ -123,6 +123,8 @@ func answerDatagrams(c net.PacketConn) {
 type guest struct {
 	t     *testing.T
 	stack *stack.Stack
+	link  *mute
+	pid   int // of its network
 }
 
 // guestMTU makes fragments of what fits into the gateway's.
@@ -149,7 +151,8 @@ func (w *world) newGuest(args ...string) *guest {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	g := &guest{w.t, newStack(w.t, fds[0])}
+	g := &guest{t: w.t, pid: cmd.Process.Pid}
+	g.stack, g.link = newStack(w.t, fds[0])
 	w.t.Cleanup(func() {
 		g.stack.Destroy()
 		unix.Close(fds[0])
@@ -161,17 +164,18 @@ func (w *world) newGuest(args ...string) *guest {
 	return g
 }
 
-func newStack(t *testing.T, socket int) *stack.Stack {
+func newStack(t *testing.T, socket int) (*stack.Stack, *mute) {
 	t.Helper()
 	s := stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{arp.NewProtocol, ipv4.NewProtocol, ipv6.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6},
 	})
 	mac, _ := tcpip.ParseMACAddress(netns.UserMAC)
-	link, err := fdbased.New(&fdbased.Options{FDs: []int{socket}, MTU: guestMTU, EthernetHeader: true, Address: mac})
+	wire, err := fdbased.New(&fdbased.Options{FDs: []int{socket}, MTU: guestMTU, EthernetHeader: true, Address: mac})
 	if err != nil {
 		t.Fatal(err)
 	}
+	link := newMute(wire)
 	if err := s.CreateNIC(1, link); err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +189,7 @@ func newStack(t *testing.T, socket int) *stack.Stack {
 		{Destination: header.IPv4EmptySubnet, Gateway: full(netip.MustParseAddr(netns.UserGateway4), 0).Addr, NIC: 1},
 		{Destination: header.IPv6EmptySubnet, Gateway: full(netip.MustParseAddr(netns.UserGateway6), 0).Addr, NIC: 1},
 	})
-	return s
+	return s, link
 }
 
 func family(a netip.Addr) tcpip.NetworkProtocolNumber {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"golang.org/x/net/netutil"
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 )
@@ -16,6 +17,9 @@ import (
 const (
 	namesPort    = 53
 	namesTimeout = 8 * time.Second
+	// maxQuestions is how many are asked at a time, and how many connections they may
+	// come over.
+	maxQuestions = 256
 	// resolvConf names the host's servers.
 	resolvConf = "/etc/resolv.conf"
 )
@@ -33,11 +37,26 @@ func (g *Gateway) serveNames() error {
 	if err != nil {
 		return fmt.Errorf("serve names: %w", err)
 	}
-	for _, s := range []*dns.Server{{PacketConn: datagrams}, {Listener: streams}} {
-		s.Handler = dns.HandlerFunc(answerNames)
+	handler := answerSome(maxQuestions)
+	for _, s := range []*dns.Server{{PacketConn: datagrams}, {Listener: netutil.LimitListener(streams, maxQuestions)}} {
+		s.Handler = handler
 		go s.ActivateAndServe() // as long as the process lives
 	}
 	return nil
+}
+
+// answerSome answers most questions at a time, and drops what comes meanwhile: each has
+// sockets of its own, and ports of the host's.
+func answerSome(most int) dns.HandlerFunc {
+	slots := make(chan struct{}, most)
+	return func(w dns.ResponseWriter, question *dns.Msg) {
+		select {
+		case slots <- struct{}{}:
+			defer func() { <-slots }()
+			answerNames(w, question)
+		default:
+		}
+	}
 }
 
 func answerNames(w dns.ResponseWriter, question *dns.Msg) {

@@ -5,15 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 	"gvisor.dev/gvisor/pkg/waiter"
-
-	"github.com/microvm/microvm/agent/api"
 )
 
 // patience is how long a listener rests after an error, such as too many
@@ -23,42 +23,74 @@ const patience = 100 * time.Millisecond
 // Publish connects who comes to l, which is of TCP, to a port of the guest, over
 // IPv4 if something listens there. It returns when l is closed.
 func (g *Gateway) Publish(l net.Listener, port uint16) {
+	slots := make(chan struct{}, maxFlows)
 	for {
+		slots <- struct{}{}
 		c, err := l.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
 		if err != nil {
+			<-slots
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
 			time.Sleep(patience)
 			continue
 		}
-		go g.connect(c.(*net.TCPConn), port)
+		go func() {
+			defer func() { <-slots }()
+			g.connect(c.(*net.TCPConn), port)
+		}()
 	}
 }
 
 func (g *Gateway) connect(c *net.TCPConn, port uint16) {
 	defer c.Close()
-	guest, err := g.dialGuest(port)
+	guest, ep, err := g.dialGuest(port)
 	if err != nil {
 		_ = c.SetLinger(0) // reset
 		return
 	}
-	defer guest.Close()
-	api.Join(c, guest)
+	join(guest, ep, c)
 }
 
-func (g *Gateway) dialGuest(port uint16) (*gonet.TCPConn, error) {
+// dialGuest connects to a port of the guest.
+func (g *Gateway) dialGuest(port uint16) (*gonet.TCPConn, tcpip.Endpoint, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
 	defer cancel()
 	var all []error
 	for _, a := range guests {
-		c, err := gonet.DialContextTCP(ctx, g.stack, tcpip.FullAddress{NIC: nic, Addr: address(a), Port: port}, protocol(a))
+		c, ep, err := g.dialAt(ctx, a, port)
 		if err == nil {
-			return c, nil
+			return c, ep, nil
 		}
 		all = append(all, fmt.Errorf("dial %s: %w", a, err))
 	}
-	return nil, errors.Join(all...)
+	return nil, nil, errors.Join(all...)
+}
+
+// dialAt is gonet's own, which keeps the endpoint to itself.
+func (g *Gateway) dialAt(ctx context.Context, a netip.Addr, port uint16) (*gonet.TCPConn, tcpip.Endpoint, error) {
+	var events waiter.Queue
+	ep, terr := g.stack.NewEndpoint(tcp.ProtocolNumber, protocol(a), &events)
+	if terr != nil {
+		return nil, nil, errors.New(terr.String())
+	}
+	made, ready := waiter.NewChannelEntry(waiter.WritableEvents)
+	events.EventRegister(&made)
+	defer events.EventUnregister(&made)
+	terr = ep.Connect(tcpip.FullAddress{NIC: nic, Addr: address(a), Port: port})
+	if _, begun := terr.(*tcpip.ErrConnectStarted); begun {
+		select {
+		case <-ready:
+			terr = ep.LastError()
+		case <-ctx.Done():
+			terr = &tcpip.ErrTimeout{}
+		}
+	}
+	if terr != nil {
+		ep.Close()
+		return nil, nil, errors.New(terr.String())
+	}
+	return gonet.NewTCPConn(&events, ep), ep, nil
 }
 
 // visitors are who sends datagrams to a published port, by their addresses.

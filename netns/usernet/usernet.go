@@ -30,7 +30,8 @@ import (
 const nic = 1
 
 // maxFlows is how many connections, flows of datagrams and pings of a guest there
-// may be at a time, of each kind; more are refused.
+// may be at a time, of each kind; more are refused. So many visitors may a published
+// port have.
 const maxFlows = 1 << 10
 
 // Gateway answers for the world to a guest.
@@ -47,9 +48,8 @@ func New(socket int) (*Gateway, error) {
 		NetworkProtocols:   []stack.NetworkProtocolFactory{arp.NewProtocol, ipv4.NewProtocol, ipv6.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6},
 	})}
-	sack := tcpip.TCPSACKEnabled(true)
-	if err := g.stack.SetTransportProtocolOption(tcp.ProtocolNumber, &sack); err != nil {
-		return nil, errors.New(err.String())
+	if err := setUpStreams(g.stack); err != nil {
+		return nil, err
 	}
 	mac, err := tcpip.ParseMACAddress(netns.UserGatewayMAC)
 	if err != nil {

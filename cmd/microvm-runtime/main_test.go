@@ -137,11 +137,11 @@ func TestProcessTable(t *testing.T) {
 	var out bytes.Buffer
 	err := writeProcesses(&out, []*api.Process{
 		{Pid: 45, Ppid: 1, Uid: 0, StartedUnixNanos: now.Add(-time.Hour).UnixNano(), CpuNanos: int64(3723 * time.Second), Tty: "?", Command: "sleep 100"},
-		{Pid: 46, Uid: 4000000000, StartedUnixNanos: now.Add(-48 * time.Hour).UnixNano(), Tty: "pts/0", Command: "evil\x1b[2J"},
+		{Pid: 46, Uid: 4000000000, StartedUnixNanos: now.Add(-48 * time.Hour).UnixNano(), Tty: "\x1b[2J", Command: "evil\u009b2J"},
 	}, now)
 	want := "UID          PID    PPID  C STIME TTY          TIME CMD\n" +
 		"root          45       1  0 06:08 ?        01:02:03 sleep 100\n" +
-		"#4000000000      46       0  0 May04 pts/0    00:00:00 evil?[2J\n"
+		"#4000000000      46       0  0 May04 ?[2J     00:00:00 evil?2J\n"
 	if err != nil || out.String() != want {
 		t.Errorf("%v\n%s", err, out.String())
 	}

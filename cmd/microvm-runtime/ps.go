@@ -87,6 +87,12 @@ func writePIDs(c *cli.Context, name string) error {
 	return json.NewEncoder(c.App.Writer).Encode(pids)
 }
 
+// What is printed of a guest's words at most, in bytes.
+const (
+	longestTTY     = 32
+	longestCommand = 128 << 10 // of an argument, in Linux
+)
+
 // writeProcesses prints what `ps -ef` prints in the guest.
 func writeProcesses(w io.Writer, all []*api.Process, now time.Time) error {
 	const row = "%-8s %7s %7s  0 %-5s %-8s %8s %s\n"
@@ -94,7 +100,7 @@ func writeProcesses(w io.Writer, all []*api.Process, now time.Time) error {
 	for _, p := range all {
 		if err == nil {
 			_, err = fmt.Fprintf(w, row, owner(p.GetUid()), fmt.Sprint(p.GetPid()), fmt.Sprint(p.GetPpid()),
-				startTime(time.Unix(0, p.GetStartedUnixNanos()), now), p.GetTty(), cpuTime(time.Duration(p.GetCpuNanos())), printable(p.GetCommand()))
+				startTime(time.Unix(0, p.GetStartedUnixNanos()), now), api.Printable(p.GetTty(), longestTTY), cpuTime(time.Duration(p.GetCpuNanos())), api.Printable(p.GetCommand(), longestCommand))
 		}
 	}
 	return err
@@ -114,15 +120,4 @@ func startTime(t, now time.Time) string {
 func cpuTime(d time.Duration) string {
 	s := int64(d.Seconds())
 	return fmt.Sprintf("%02d:%02d:%02d", s/3600, s/60%60, s%60)
-}
-
-// printable keeps a guest's command line from playing with the terminal.
-func printable(s string) string {
-	out := []rune(s)
-	for i, r := range out {
-		if r < ' ' || r == 0x7f {
-			out[i] = '?'
-		}
-	}
-	return string(out)
 }

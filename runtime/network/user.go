@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/microvm/microvm/agent/api"
 	"github.com/microvm/microvm/netns"
 )
 
@@ -26,8 +27,21 @@ type User struct {
 	// OwnMAC drops what the guest does not send from its own address.
 	OwnMAC bool
 
-	cmd    *exec.Cmd
-	stderr bytes.Buffer
+	cmd  *exec.Cmd
+	said words
+}
+
+// words are the first that a process says. It reads what a guest sends, and may say as
+// much as the guest likes.
+type words struct{ text bytes.Buffer }
+
+// mostWords is how many are kept, in bytes.
+const mostWords = 4096
+
+// Write implements io.Writer. It never fails.
+func (w *words) Write(p []byte) (int, error) {
+	w.text.Write(p[:min(len(p), mostWords-w.text.Len())])
+	return len(p), nil
 }
 
 // Start starts the process and gives it to network device 0 of the guest.
@@ -71,7 +85,7 @@ func (u *User) spawn(socket *os.File) error {
 	}
 	u.cmd = exec.Command(u.Path, args...)
 	u.cmd.ExtraFiles = []*os.File{socket, started}
-	u.cmd.Stderr = &u.stderr
+	u.cmd.Stderr = &u.said
 	u.cmd.Dir = "/"
 	u.cmd.Env = []string{}
 	// Not to be hit by the terminal's signals.
@@ -87,7 +101,7 @@ func (u *User) spawn(socket *os.File) error {
 	}
 	_ = u.cmd.Wait()
 	u.cmd = nil
-	return errors.New(strings.TrimSpace(u.stderr.String()))
+	return errors.New(api.Printable(strings.TrimSpace(u.said.text.String()), mostWords))
 }
 
 // PID is that of the process, 0 without one.

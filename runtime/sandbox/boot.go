@@ -78,11 +78,17 @@ func (vm *VM) cancelAtEnd(cancel func()) (stop func()) {
 	return func() { close(stopped); <-finished }
 }
 
+// Bounds of what a guest may tell of its start.
+const (
+	mostStages    = 32
+	mostStageName = 64 // bytes
+)
+
 // markGuest places the guest's stages on the host's clock.
 func (vm *VM) markGuest(r *api.HelloResponse) {
 	now := Now()
-	for _, s := range r.GetStages() {
-		name := "agent:" + s.GetName()
+	for _, s := range r.GetStages()[:min(len(r.GetStages()), mostStages)] {
+		name := "agent:" + api.Printable(s.GetName(), mostStageName)
 		if s.GetName() == api.StageInit {
 			name = StageKernel
 		}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -33,7 +34,8 @@ func TestMain(m *testing.M) {
 // fakeMachine is the agent's machine service, as much of it as is called.
 type fakeMachine struct {
 	api.MachineService
-	owner *control.Conn
+	owner  *control.Conn
+	stages []*api.Stage
 }
 
 func (f fakeMachine) Hello(_ context.Context, r *api.HelloRequest) (*api.HelloResponse, error) {
@@ -42,7 +44,7 @@ func (f fakeMachine) Hello(_ context.Context, r *api.HelloRequest) (*api.HelloRe
 	}
 	return &api.HelloResponse{
 		Version: api.Version, BoottimeNanos: int64(2 * time.Second),
-		Stages: []*api.Stage{{Name: api.StageInit, BoottimeNanos: int64(time.Second)}},
+		Stages: append(f.stages, &api.Stage{Name: api.StageInit, BoottimeNanos: int64(time.Second)}),
 	}, nil
 }
 
@@ -50,6 +52,9 @@ func (f fakeMachine) Shutdown(context.Context, *api.ShutdownRequest) (*api.Shutd
 	end(f.owner, control.Event{Reason: control.ReasonPowerOff})
 	return nil, nil
 }
+
+// ugly is long, and not to be shown.
+var ugly = "\x1b[2J\a" + strings.Repeat("x", 10<<10)
 
 func end(owner *control.Conn, e control.Event) {
 	e.Type = control.EventExit
@@ -77,13 +82,18 @@ func fakeVM(mode string) {
 		breakJail()
 	case "vanish":
 		os.Exit(7)
+	case "fallen":
+		for range 1000 {
+			check(owner.Send(control.Event{Type: control.EventStage, Stage: ugly}))
+			check(owner.Send(control.Event{Type: control.EventStage, Stage: control.StageRun}))
+		}
 	case "chatty":
 		fmt.Fprintln(log, `{"level":"info","msg":"just so","component":"vmm","time":"x"}`)
 		fmt.Fprintln(log, `{"level":"error","msg":"bad thing","component":"vmm"}`)
 	}
 	go serveHost(c)
 	go serveAgent(c, owner, mode)
-	serveOwner(owner)
+	serveOwner(owner, mode)
 }
 
 func check(err error) {
@@ -107,7 +117,11 @@ func serveAgent(c *control.Config, owner *control.Conn, mode string) {
 	}
 	srv, err := ttrpc.NewServer()
 	check(err)
-	api.RegisterMachineService(srv, fakeMachine{owner: owner})
+	machine := fakeMachine{owner: owner}
+	if mode == "fallen" {
+		machine.stages = slices.Repeat([]*api.Stage{{Name: ugly}}, 300)
+	}
+	api.RegisterMachineService(srv, machine)
 	check(srv.Serve(context.Background(), &single{conn: conn}))
 }
 
@@ -154,13 +168,17 @@ func serveHost(c *control.Config) {
 }
 
 // serveOwner answers requests until the owner is gone.
-func serveOwner(owner *control.Conn) {
+func serveOwner(owner *control.Conn, mode string) {
+	said := ""
+	if mode == "fallen" {
+		said = ugly
+	}
 	for {
 		var r control.Request
 		if _, err := owner.Receive(&r); err != nil {
 			os.Exit(0)
 		}
-		check(owner.Send(control.Event{Type: control.EventReply, Seq: r.Seq, Console: "booting...\n"}))
+		check(owner.Send(control.Event{Type: control.EventReply, Seq: r.Seq, Error: said, Console: "booting...\n"}))
 	}
 }
 

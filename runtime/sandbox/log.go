@@ -3,6 +3,7 @@ package sandbox
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"io"
 	"strings"
 	"sync"
@@ -35,8 +36,10 @@ const tailLines = 20
 
 // Bounds of what the log takes.
 const (
-	perSecond = 50   // records
-	mostText  = 4096 // bytes of each field
+	perSecond  = 50   // records
+	mostText   = 4096 // bytes of each field
+	mostFields = 16
+	mostKey    = 64 // bytes
 )
 
 // allow counts a record, and tells whether it may be logged. The first too many in
@@ -79,12 +82,24 @@ func (p *processLog) line(text string) {
 	if level < logrus.ErrorLevel {
 		level = logrus.ErrorLevel // fatal is the VM process's end, not this one's
 	}
+	p.log.WithFields(printable(fields)).Log(level, api.Printable(msg, mostText))
+}
+
+// printable makes fields that can be shown, and not many.
+func printable(fields logrus.Fields) logrus.Fields {
+	shown := logrus.Fields{}
 	for key, value := range fields {
-		if text, ok := value.(string); ok {
-			fields[key] = api.Printable(text, mostText)
+		if len(shown) == mostFields {
+			break
 		}
+		switch value.(type) {
+		case bool, float64:
+		default:
+			value = api.Printable(fmt.Sprint(value), mostText)
+		}
+		shown[api.Printable(key, mostKey)] = value
 	}
-	p.log.WithFields(fields).Log(level, api.Printable(msg, mostText))
+	return shown
 }
 
 func (p *processLog) plain(text string) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -167,6 +168,60 @@ func TestLogFlood(t *testing.T) {
 	}
 	if out.Len() > 20*perSecond*2*mostText || strings.ContainsAny(out.String(), "\x1b\a") || strings.Contains(out.String(), `\x1b`) {
 		t.Errorf("%d bytes, %.200q", out.Len(), out.String())
+	}
+}
+
+// TestLogOfStrangeFields has it log what no logger of its own would.
+func TestLogOfStrangeFields(t *testing.T) {
+	long := strings.Repeat("x", 20*mostText)
+	many := ""
+	for i := range 1000 {
+		many += fmt.Sprintf(`,"key%d":1`, i)
+	}
+	for what, line := range map[string]string{
+		"a key with controls":  `{"level":"error","msg":"m","\u001b[2J":1}`,
+		"a long key":           `{"level":"error","msg":"m","` + long + `":1}`,
+		"a list with controls": `{"level":"error","msg":"m","list":["\u001b[2J\u0007"]}`,
+		"a long list":          `{"level":"error","msg":"m","list":["` + long + `"]}`,
+		"many fields":          `{"level":"error","msg":"m"` + many + `}`,
+	} {
+		t.Run(what, func(t *testing.T) {
+			var out bytes.Buffer
+			log := logrus.New()
+			log.SetOutput(&out)
+			p := processLog{log: logrus.NewEntry(log)}
+			p.read(strings.NewReader(line + "\n"))
+			if text := out.String(); !strings.Contains(text, "msg=m") || out.Len() > 2*mostText || strings.Count(text, "=") > 2*mostFields || strings.ContainsAny(text, "\x1b\a") || strings.Contains(text, `\x1b`) {
+				t.Errorf("%d bytes, %.300q", out.Len(), text)
+			}
+		})
+	}
+}
+
+// TestFallenVMProcess has it and its guest say more than they should of how they start,
+// and what a terminal acts on.
+func TestFallenVMProcess(t *testing.T) {
+	vm, _ := fake(t, "fallen")
+	if err := vm.Boot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, err := vm.Console(t.Context())
+	if err == nil || strings.ContainsAny(err.Error(), "\x1b\a") || len(err.Error()) > 2*mostError {
+		t.Errorf("%.100q", err)
+	}
+	vm.Kill()
+	stages := vm.config.Timeline.Stages()
+	if len(stages) > 2*mostStages {
+		t.Errorf("%d stages of a start", len(stages))
+	}
+	for _, s := range stages {
+		if len(s.Name) > 2*mostStageName || strings.ContainsAny(s.Name, "\x1b\a") {
+			t.Errorf("a stage is called %.100q", s.Name)
+		}
+	}
+	end := End{Reason: control.ReasonError, Err: err}
+	if text := end.Error(); strings.ContainsAny(text, "\x1b\a") {
+		t.Errorf("%.100q", text)
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/agent/api"
 )
 
 // backlog of the listener: streams come in bursts of three per process.
@@ -22,13 +24,17 @@ const backlog = 128
 var ErrUnreachable = errors.New("the machine cannot be reached")
 
 // Listen makes the unix socket at path, which may be longer than the 108 bytes
-// of a socket address.
+// of a socket address. Nobody else may connect, whatever directory and umask are.
 func Listen(path string) (*os.File, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("create socket: %w", err)
 	}
 	f := os.NewFile(uintptr(fd), path)
+	if err := unix.Fchmod(fd, 0o600); err != nil { // what bind makes has this mode
+		f.Close()
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
 	err = throughParent(path, func(short string) error {
 		return unix.Bind(fd, &unix.SockaddrUnix{Name: short})
 	})
@@ -110,7 +116,7 @@ func handshake(c io.ReadWriter, port uint32) error {
 	}
 	line, err := readLine(c)
 	if text, refused := strings.CutPrefix(line, "ERR "); refused {
-		return errors.New(text)
+		return errors.New(api.Printable(text, len(text)))
 	}
 	if err != nil {
 		return fmt.Errorf("%w: connection refused: %w", ErrUnreachable, err)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -30,6 +31,22 @@ func crowd(t *testing.T) (path string, l net.Listener) {
 	}
 	t.Cleanup(func() { l.Close() })
 	return path, l
+}
+
+// TestSocketIsForNobodyElse makes one under a umask that allows everything.
+func TestSocketIsForNobodyElse(t *testing.T) {
+	before := unix.Umask(0)
+	defer unix.Umask(before)
+	path := filepath.Join(t.TempDir(), "vsock.sock")
+	f, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
 }
 
 // TestDialOfACrowdedSocket waits until the machine takes connections.

@@ -4,10 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
+	"github.com/microvm/microvm/agent/api"
 	"github.com/microvm/microvm/vmm/control"
 )
+
+// mostError is how much the process may say about a fault, in bytes.
+const mostError = 4096
 
 // logGrace is how long the log may outlive the process: a child of the process
 // that is about to end too may still hold the pipe.
@@ -34,9 +39,11 @@ func (vm *VM) watch(logs *os.File) {
 }
 
 // readEvents reads to the end of the control connection and returns the exit
-// event, nil if there was none.
+// event, nil if there was none. The process may have fallen to its guest: of what it
+// says, nothing adds up without end, and a terminal acts on nothing.
 func (vm *VM) readEvents() *control.Event {
 	var exit *control.Event
+	stages := []string{control.StageProcess, control.StageRun} // those that are to come
 	for {
 		var e control.Event
 		files, err := vm.control.Receive(&e)
@@ -46,9 +53,13 @@ func (vm *VM) readEvents() *control.Event {
 		for _, f := range files {
 			f.Close()
 		}
+		e.Error = api.Printable(e.Error, mostError)
 		switch e.Type {
 		case control.EventStage:
-			vm.config.Timeline.MarkAt(e.Stage, e.Time)
+			if i := slices.Index(stages, e.Stage); i >= 0 {
+				stages = slices.Delete(stages, i, i+1)
+				vm.config.Timeline.MarkAt(e.Stage, e.Time)
+			}
 		case control.EventReply:
 			vm.answer(e)
 		case control.EventExit:

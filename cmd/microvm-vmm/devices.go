@@ -21,6 +21,10 @@ import (
 // fsTag is the name that the guest mounts the exports by.
 const fsTag = "exports"
 
+// inodeMemory is about what Linux takes of a guest's memory for a file that it knows, in
+// bytes. One that knows more of them than fit there is up to something.
+const inodeMemory = 1 << 10
+
 // agentThread is the guest's PID 1, the agent's main thread.
 const agentThread = 1
 
@@ -49,7 +53,8 @@ func newDevices(c *control.Config, ring *vmm.Console, log *logrus.Entry) (*devic
 
 func (d *devices) openExports(c *control.Config, log *logrus.Entry) (err error) {
 	files := log.WithField("device", "fs")
-	if d.files, err = export.NewServer(export.Options{Agent: agentThread, Submounts: true, Logf: files.Warnf}); err != nil {
+	known := int(max(c.Memory, c.MaxMemory) / inodeMemory)
+	if d.files, err = export.NewServer(export.Options{Agent: agentThread, Submounts: true, Known: known, Logf: files.Warnf}); err != nil {
 		return err
 	}
 	if d.fs, err = fs.New(d.files, fs.Options{Tag: fsTag}); err != nil {

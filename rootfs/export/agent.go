@@ -60,7 +60,9 @@ func (s *Server) agentIoctl(c *call) error {
 	case changes.Unwatch:
 		eachID(&in, s.unwatch)
 	case changes.Next:
-		change := s.waitForStep(c.unique, time.Duration(in.u32())*time.Millisecond)
+		patience := time.Duration(in.u32()) * time.Millisecond
+		c.dropBody()
+		change := s.waitForStep(c.unique, patience)
 		answer = change.Append(nil)
 	default:
 		return unix.ENOTTY

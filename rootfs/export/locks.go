@@ -255,6 +255,7 @@ func (s *Server) setlkw(c *call, n *node) error {
 		return err
 	}
 	defer s.put(h)
+	c.dropBody()
 	interrupted, done := s.waits.enter(c.unique)
 	defer done()
 	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {

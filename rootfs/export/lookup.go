@@ -120,6 +120,9 @@ func (t *nodeTable) adopt(h *host, e *export, fd int, st *unix.Statx_t) (*node, 
 		n.lookups.Add(1)
 		return n, nil
 	}
+	if len(t.byID) >= t.most {
+		return nil, unix.ENFILE
+	}
 	// A node that is there but stands for another inode had its number given
 	// away: it stays known by its id only, and every use of it is ESTALE.
 	n := h.newNode(e, fd, st)

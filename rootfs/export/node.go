@@ -132,11 +132,12 @@ type nodeTable struct {
 	byID  map[uint64]*node
 	byKey map[nodeKey]*node
 	next  uint64 // ids are never used again, so the generation is always 0
+	most  int    // nodes of the guest's, roots apart
 }
 
-func (t *nodeTable) init() {
+func (t *nodeTable) init(most int) {
 	t.byID, t.byKey = map[uint64]*node{}, map[nodeKey]*node{}
-	t.next = rootID
+	t.next, t.most = rootID, most
 }
 
 // insert adds n under a new id.

@@ -6,11 +6,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/microvm/microvm/rootfs/changes"
 )
 
 // What a hostile guest does to the protocol.
@@ -362,6 +366,67 @@ func TestDescriptorsStayBounded(t *testing.T) {
 		if again := c.lookup("in", fmt.Sprint(i)); again != node {
 			t.Fatalf("file %d was node %d and is node %d", i, node, again)
 		}
+	}
+}
+
+// TestKnownFilesAreBounded has a guest forget nothing: the server's notes do not fill the
+// host's memory.
+func TestKnownFilesAreBounded(t *testing.T) {
+	const most = 50
+	c := newClient(t, Options{Known: most}, map[string]string{"in": tree(t, map[string]string{"file": "file"})})
+	dir, file := c.lookup("in"), c.lookup("in", "file")
+	var nodes []uint64
+	for i := range 2 * most {
+		b, errno := c.call(opMkdir, dir, u32(0o755), uint32(0), fmt.Sprint(i))
+		if errno != 0 {
+			c.want("MKDIR", errno, unix.ENFILE)
+			break
+		}
+		nodes = append(nodes, binary.LittleEndian.Uint64(b))
+	}
+	if len(nodes) == 0 || len(c.s.nodes.byID) > most {
+		t.Errorf("%d directories, %d nodes, %d are the most", len(nodes), len(c.s.nodes.byID), most)
+	}
+	if again := c.lookup("in", "file"); again != file {
+		t.Error("a file that is known was not found")
+	}
+	if b, errno := c.call(opReaddirplus, dir, c.open(dir, unix.O_DIRECTORY), uint64(0), u32(1<<16), u32(0), uint64(0), uint64(0)); errno != 0 || len(b) == 0 {
+		t.Errorf("READDIRPLUS: %v", errno)
+	}
+	c.call(opForget, nodes[0], uint64(100))
+	if _, errno := c.call(opMkdir, dir, u32(0o755), uint32(0), "room"); errno != 0 {
+		t.Error("MKDIR after FORGET:", errno)
+	}
+}
+
+// TestWaitingHoldsNoBody has a request wait whose body is as long as it can be: of many,
+// the bodies would take more of the host's memory than the guest has.
+func TestWaitingHoldsNoBody(t *testing.T) {
+	c := newClient(t, Options{Agent: 1}, map[string]string{"in": tree(t, map[string]string{"file": "file"})})
+	c.pid = 1
+	const waiting, long = 50, maxBody - 1<<10
+	var before, now runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	var wg sync.WaitGroup
+	body := make([]byte, long)
+	for range waiting {
+		wg.Go(func() {
+			c.call(opIoctl, rootID, uint64(0), u32(0), u32(changes.Next), uint64(0), u32(4), u32(1<<16), u32(1<<20), body)
+		})
+	}
+	for range 100 { // all are in the server after a moment
+		time.Sleep(10 * time.Millisecond)
+		runtime.Gosched()
+	}
+	runtime.GC()
+	runtime.GC() // what was given back to a pool goes with the second
+	runtime.ReadMemStats(&now)
+	c.s.Interrupt()
+	wg.Wait()
+	// The test's own copies of the requests are there, once.
+	if grown := int64(now.HeapAlloc) - int64(before.HeapAlloc); grown > waiting*(long+1<<18)+8<<20 {
+		t.Errorf("%d MiB for %d requests of %d KiB", grown>>20, waiting, long>>10)
 	}
 }
 

@@ -145,6 +145,10 @@ func (c *call) finish(err error) int {
 	return length
 }
 
+// dropBody gives the body's memory back, when all was taken from it and the request is
+// about to wait: a guest may have many wait, with bodies as long as it likes.
+func (c *call) dropBody() { c.body = nil }
+
 // args decodes the body.
 func (c *call) args() decoder { return decoder{b: c.body} }
 

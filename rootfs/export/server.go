@@ -26,6 +26,9 @@ type Options struct {
 	// the server keeps; others are opened again where the guest has found them.
 	// 0 means 8192.
 	CachedDescriptors int
+	// Known is how many files the guest may know of at a time, of each of which the
+	// server takes a note until the guest forgets it; then ENFILE. 0 means 4 million.
+	Known int
 	// Logf, if set, is told of a guest that breaks the protocol, once per
 	// session, and of the host's own faults.
 	Logf func(format string, args ...any)
@@ -59,13 +62,16 @@ func NewServer(opts Options) (*Server, error) {
 	if opts.CachedDescriptors <= 0 {
 		opts.CachedDescriptors = 8192
 	}
+	if opts.Known <= 0 {
+		opts.Known = 4 << 20
+	}
 	h, err := newHost(opts.CachedDescriptors)
 	if err != nil {
 		return nil, fmt.Errorf("start file-system server: %w", err)
 	}
 	s := &Server{opts: opts, host: h}
 	s.exports.init()
-	s.nodes.init()
+	s.nodes.init(opts.Known)
 	s.handles.init()
 	s.waits.init()
 	s.inodes.init()

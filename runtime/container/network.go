@@ -110,6 +110,8 @@ func (e *Engine) awaitNetwork(ctx context.Context, s *state.State) {
 
 // connect gives the guest what is in the namespace, now and from now on.
 func (s *supervisor) connect(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, workGrace)
+	defer cancel()
 	s.net.UseNames(s.design.bundle)
 	if err := s.net.Connect(ctx, s.vm); err != nil {
 		return s.explain(err)

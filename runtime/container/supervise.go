@@ -170,6 +170,8 @@ func (s *supervisor) boot(ctx context.Context) error { return s.blameHost(s.vm.B
 
 // create makes the container in the guest, with its streams flowing.
 func (s *supervisor) create(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, workGrace)
+	defer cancel()
 	p := s.design.bundle.Spec.Process
 	io, err := openStreams(ctx, s.machine.Socket(), ioRequest{p.Terminal, p.ConsoleSize, s.request.ConsoleSocket})
 	if err != nil {
@@ -201,7 +203,9 @@ func (s *supervisor) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.process.agent.Task.Start(ctx, &api.StartRequest{Id: s.request.ID}); err != nil {
+	call, cancel := context.WithTimeout(ctx, workGrace)
+	defer cancel()
+	if _, err := s.process.agent.Task.Start(call, &api.StartRequest{Id: s.request.ID}); err != nil {
 		return s.explain(err)
 	}
 	s.timeline.Mark(sandbox.StageStarted)

@@ -125,6 +125,8 @@ func (m *machine) launchIn(ns *specs.LinuxNamespace, b *container.Blueprint) err
 // connect gives the guest its network. The process of a user-mode one, which the shim
 // starts from its own place, belongs beside the machine's.
 func (m *machine) connect(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, workGrace)
+	defer cancel()
 	if err := m.net.Connect(ctx, m.vm); err != nil {
 		return err
 	}

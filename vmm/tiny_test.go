@@ -78,6 +78,22 @@ func (p program) sendByteFrom(port uint16) program {
 		0x66, 0xba, 0xf8, 0x03, 0xee) // mov dx, 0x3f8; out dx, al
 }
 
+// stringOut appends the output of n bytes from addr on to a port, in one instruction.
+func (p program) stringOut(port uint16, addr, n uint32) program {
+	p = append(p, 0xfc, 0xbe, byte(addr), byte(addr>>8), byte(addr>>16), byte(addr>>24)) // cld; mov esi, addr
+	return append(p.count(n), 0x66, 0xba, byte(port), byte(port>>8), 0xf3, 0x6e)         // mov dx, port; rep outsb
+}
+
+// stringIn appends the input of n times 4 bytes from a port to addr.
+func (p program) stringIn(port uint16, addr, n uint32) program {
+	p = append(p, 0xfc, 0xbf, byte(addr), byte(addr>>8), byte(addr>>16), byte(addr>>24)) // cld; mov edi, addr
+	return append(p.count(n), 0x66, 0xba, byte(port), byte(port>>8), 0xf3, 0x6d)         // mov dx, port; rep insd
+}
+
+func (p program) count(n uint32) program {
+	return append(p, 0xb9, byte(n), byte(n>>8), byte(n>>16), byte(n>>24)) // mov ecx, n
+}
+
 // forever appends an endless loop.
 func (p program) forever() program { return append(p, 0xeb, 0xfe) }
 

@@ -42,6 +42,7 @@ func TestStopEndsAnyGuest(t *testing.T) {
 		"spinning":       program{}.print("x").forever(),
 		"halted":         append(program{}.print("x"), 0xfa, 0xf4), // cli; hlt
 		"storm of exits": append(program{}.print("x"), 0xeb, 0xf7), // again
+		"endless string": program{}.print("x").stringOut(0x80, 0, 1<<32-1).forever(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := tinyConfig(t, code)
@@ -105,6 +106,30 @@ func TestCloseWithoutRun(t *testing.T) {
 
 // Unknown ports and addresses read as all ones, and writing to them does
 // nothing.
+// TestStringIO has a guest move many bytes in one instruction: from memory, from where
+// there is none, over the end of memory, and from ports that two devices share.
+func TestStringIO(t *testing.T) {
+	const here, nowhere = 0x20_0000, 0xd100_0000
+	code := program{}.store(here, 0x6f6c6568).stringOut(0x3f8, here, 4)
+	code = code.stringIn(0x3fd, here, 70).sendByteAt(here)
+	code = code.stringOut(0x3f8, nowhere, 3)
+	code = code.stringIn(0x60, MinMemory-8, 5).off()
+	c := tinyConfig(t, code)
+	vm := newTiny(t, c)
+	if e := vm.Run(); e.Reason != control.ReasonPowerOff || e.Err != nil {
+		t.Errorf("ended with %+v", e)
+	}
+	if got := c.Console.Bytes(); !bytes.Equal(got, []byte("helo\xff\xff\xff\xff")) {
+		t.Errorf("guest read %q", got)
+	}
+	if n := vm.ports.Unknown(); n != 70 {
+		t.Errorf("%d accesses to unknown ports, want 70", n)
+	}
+	if n := vm.registers.Unknown(); n < 4 { // 3 reads, and a write at least
+		t.Errorf("%d accesses to unknown addresses", n)
+	}
+}
+
 func TestUnknownHardware(t *testing.T) {
 	code := program{}.outb(0x70, 1).sendByteFrom(0x71).sendByteFrom(0xcf8)
 	code = code.store(0xd100_0000, 1).sendByteAt(0xd100_0000).off()

@@ -7,7 +7,7 @@ type attack struct {
 	tests []string
 }
 
-// attacks are by what they are made on.
+// attacks are by what they are made on. A balloon is none of it: no machine has one.
 var attacks = map[string][]attack{
 	"ring": {
 		{"a loop in a chain", []string{"vmm/virtio/queue:TestBrokenChainsAreRefused/loop"}},
@@ -59,7 +59,7 @@ var attacks = map[string][]attack{
 		{"configuration read past its end and in odd widths", []string{"vmm/virtio/mmio:TestConfigSpace", "vmm/virtio/vsock:TestConfigurationSpace", "vmm/virtio/net:TestConfigIsTheAddress"}},
 		{"undefined registers", []string{"vmm/virtio/mmio:TestUndefinedAndOneWayRegisters"}},
 		{"writes to registers that are read-only", []string{"vmm/virtio/mmio:TestUndefinedAndOneWayRegisters"}},
-		{"string input and output", []string{"vmm/kvm:TestStringIO"}},
+		{"string input and output", []string{"vmm/kvm:TestStringIO", "vmm:TestStringIO", "vmm:TestStopEndsAnyGuest/endless string"}},
 		{"an access across two devices", []string{"vmm/bus:TestUnknownAndCrossingAccesses"}},
 		{"unknown ports and addresses", []string{"vmm:TestUnknownHardware", "vmm/bus:TestUnknownAndCrossingAccesses"}},
 		{"misuse of the interrupt's acknowledgement", []string{"vmm/virtio/mmio:TestInterrupts"}},
@@ -85,13 +85,18 @@ var attacks = map[string][]attack{
 		{"a foreign source address", []string{"vmm/virtio/net:TestForeignFramesAreDropped"}},
 		{"anything", []string{"vmm/virtio/net:FuzzGuest"}},
 	},
+	"network process": {
+		{"connections, flows and pings without end", []string{"cmd/microvm-network:TestSilentGuest"}},
+		{"connections whose last bytes are never acknowledged", []string{"cmd/microvm-network:TestSilentGuest"}},
+		{"a flood of questions for names", []string{"netns/usernet:TestFloodOfQuestions"}},
+	},
 	"rng": {
 		{"a request for 4 GiB", []string{"vmm/virtio/rng:TestHugeRequestIsAnsweredInPart"}},
 	},
 	"console": {
 		{"endless output that nobody reads", []string{"vmm/virtio/console:TestEndlessOutputKeepsNothing", "vmm:TestConsoleKeepsTheEnd", "vmm:TestLimiter"}},
-		{"a log that never ends", []string{"runtime/sandbox:TestLogFlood", "vmm:TestLimiter"}},
-		{"terminal controls in what the host shows", []string{"runtime/sandbox:TestWordsOfAnEnd"}},
+		{"a log that never ends", []string{"runtime/network:TestTalkativeNetwork", "runtime/sandbox:TestLogFlood", "runtime/sandbox:TestLogOfStrangeFields", "vmm:TestLimiter"}},
+		{"terminal controls in what the host shows", []string{"runtime/sandbox:TestWordsOfAnEnd", "runtime/sandbox:TestFallenVMProcess", "cmd/microvm-runtime:TestProcessTable"}},
 	},
 	"vsock": {
 		{"a bad type, operation, CID, length", []string{
@@ -120,6 +125,8 @@ var attacks = map[string][]attack{
 		{"huge sizes of READ, WRITE, READDIR", []string{"rootfs/export:TestHugeSizes"}},
 		{"handles of another inode, closed handles", []string{"rootfs/export:TestHandlesBelongToTheirNode"}},
 		{"names of no length, without NUL, of 256 bytes and more", []string{"rootfs/export:TestNamesStayInTheirDirectory", "rootfs/export:TestNamesWithoutNULAreRefused", "rootfs/export:TestNamesEndAtNUL"}},
+		{"files without end, never forgotten", []string{"rootfs/export:TestKnownFilesAreBounded"}},
+		{"requests that wait, with long bodies", []string{"rootfs/export:TestWaitingHoldsNoBody"}},
 		{"anything", []string{"rootfs/export:FuzzRequests"}},
 	},
 	"fs, escape": {
@@ -140,12 +147,12 @@ var attacks = map[string][]attack{
 	},
 	"agent": {
 		{"replies that are too long", []string{"agent/api:TestLyingAgent/too long", "agent/api:TestWarningsOfAHostileGuest"}},
-		{"late replies", []string{"runtime/sandbox:TestBootEndsWithItsCaller", "agent/api:TestLyingAgent/late", "agent/api:TestLateReplyHarmsNobody"}},
+		{"late replies", []string{"runtime/container:TestSilentAgent", "runtime/sandbox:TestBootEndsWithItsCaller", "agent/api:TestLyingAgent/late", "agent/api:TestLateReplyHarmsNobody"}},
 		{"doubled replies, and replies to another request", []string{"agent/api:TestLyingAgent/doubled", "agent/api:TestLyingAgent/for another"}},
 		{"endless output on a stream", []string{"tests/e2e:TestEndlessOutputIsHeldUp", "tests/e2e:TestSlowReaderLosesNothing", "agent/api:FuzzDialAnswer"}},
 		{"an exit code out of range", []string{"runtime/container:TestExitCodeOfALyingAgent"}},
 		{"the claim to be a newer version", []string{"agent/api:TestLyingAgent/newer"}},
-		{"paths of the host in a field", []string{"agent/api:TestStreamRefused", "runtime/container:TestExitCodeOfALyingAgent"}},
+		{"paths of the host in a field", []string{"agent/api:TestTextsOfAGuest", "agent/api:TestStreamRefused", "runtime/container:TestExitCodeOfALyingAgent"}},
 		{"a container that connects to it", []string{"tests/e2e:TestAgentIsReachedByNothingInside"}},
 		{"terminal controls in a message", []string{"agent/api:TestLyingAgent/with an ugly error", "agent/api:TestPrintable"}},
 	},
@@ -154,7 +161,7 @@ var attacks = map[string][]attack{
 		{"HLT for ever", []string{"vmm:TestStopEndsAnyGuest/halted"}},
 		{"resets in a loop", []string{"vmm:TestTinyGuestEnds/reset", "vmm:TestLinuxEnds"}},
 		{"storms of exits", []string{"vmm:TestStopEndsAnyGuest/storm of exits"}},
-		{"the memory limit of the host at any moment", []string{"tests/e2e:TestHostsOOMKillIsExplained"}},
-		{"a VM process that has fallen", []string{"vmm/jail:TestDeeds", "tests/e2e:TestJail"}},
+		{"the memory limit of the host at any moment", []string{"tests/e2e:TestHostsOOMKillIsExplained", "tests/chaos:TestCommandLine", "tests/chaos:TestContainerd"}},
+		{"a VM process that has fallen", []string{"vmm/jail:TestDeeds", "tests/e2e:TestJail", "runtime/sandbox:TestFallenVMProcess"}},
 	},
 }

@@ -1,6 +1,7 @@
 package hostile
 
 import (
+	"cmp"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -39,6 +40,20 @@ func TestEveryAttackHasItsTest(t *testing.T) {
 					t.Errorf("%s: %s: %s: %s", on, a.what, name, why)
 				}
 			}
+		}
+	}
+}
+
+// TestEveryDeviceIsAttacked fails for a device without attacks, such as a balloon would be.
+func TestEveryDeviceIsAttacked(t *testing.T) {
+	listed := map[string]string{"fs": "fs, protocol", "mmio": "queue set-up", "queue": "ring", "vhostuser": "bus"}
+	entries, err := os.ReadDir(filepath.Join("..", "..", "vmm", "virtio"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.IsDir() && len(attacks[cmp.Or(listed[e.Name()], e.Name())]) == 0 {
+			t.Errorf("no attacks on vmm/virtio/%s are listed", e.Name())
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,30 +49,29 @@ func ofCommandLine() []*operation {
 func TestCommandLine(t *testing.T) {
 	operations := ofCommandLine()
 	each(t, func(t *testing.T, random *rand.Rand) {
-		c := newCommandLine(t)
+		c := newCommandLine(t, random)
 		play(t, random, c, operations, c.harms())
 	})
 }
 
-// commandLine is a container of microvm-runtime's, with a network namespace and
-// a state directory of its own.
+// commandLine is a container of microvm-runtime's, with a network and a state directory
+// of its own.
 type commandLine struct {
 	t            *testing.T
 	dir, id      string
 	bundle, once string
-	net          string // the name of the namespace, and of an interface of the host's
+	network      *network
 	before       inventory.Inventory
 	pid          int // of the monitor, once it was asked for
 	code         int // its exit code
 	collected    bool
 }
 
-func newCommandLine(t *testing.T) *commandLine {
+func newCommandLine(t *testing.T, random *rand.Rand) *commandLine {
 	t.Helper()
 	dir := t.TempDir()
-	name := fmt.Sprintf("chaos%d", os.Getpid())
-	c := &commandLine{t: t, dir: dir, id: name, net: name, bundle: filepath.Join(dir, "bundle"), once: filepath.Join(dir, "once")}
-	command.New(c.t, "ip", "netns", "add", c.net).Output()
+	c := &commandLine{t: t, dir: dir, id: fmt.Sprintf("chaos%d", os.Getpid()), bundle: filepath.Join(dir, "bundle"), once: filepath.Join(dir, "once")}
+	c.network = newNetwork(t, random)
 	c.before = inventory.Take(t, dir, c.id)
 	if err := os.Mkdir(c.root(), 0o700); err != nil {
 		t.Fatal(err)
@@ -88,15 +86,17 @@ func (c *commandLine) root() string { return filepath.Join(c.dir, "state") }
 
 // harms are all that can be done to it.
 func (c *commandLine) harms() []*harm {
+	monitor, vm := named("microvm-runtime"), named("microvm-vmm")
 	all := slices.Concat(
-		both("the call", false, itself), both("the monitor", true, named("microvm-runtime")),
-		both("the VM process", true, named("microvm-vmm")),
+		both("the call", false, itself), both("the monitor", true, monitor), both("the VM process", true, vm),
+		c.network.harms(),
 		[]*harm{
-			crash(c), c.noNetwork(), fullDisk(c.root()), fewDescriptors(),
-			noMoreDescriptors("the monitor", named("microvm-runtime")), noMoreDescriptors("the VM process", named("microvm-vmm")),
-			noMoreThreads("the monitor", named("microvm-runtime")),
-			limited("pids", "pids.max", func(r *rand.Rand) int { return 1 + r.IntN(60) }),
-			limited("memory", "memory.limit_in_bytes", func(r *rand.Rand) int { return (8 + r.IntN(200)) << 20 }),
+			crash(c), fullDisk(c.root()), fewDescriptors(),
+			noMoreDescriptors("the monitor", monitor), noMoreDescriptors("the VM process", vm),
+			noMoreThreads("the monitor", monitor), noMoreThreads("the VM process", vm),
+			noMoreMemory("the monitor", monitor), noMoreMemory("the VM process", vm),
+			limited("pids", func(r *rand.Rand) int { return 1 + r.IntN(60) }),
+			limited("memory", func(r *rand.Rand) int { return (8 + r.IntN(200)) << 20 }),
 		})
 	if machine == "software" {
 		all = append(all, both("QEMU", true, named("qemu-system"))...)
@@ -104,21 +104,9 @@ func (c *commandLine) harms() []*harm {
 	return all
 }
 
-// noNetwork takes the network namespace away.
-func (c *commandLine) noNetwork() *harm {
-	h := &harm{name: "no network namespace"}
-	h.during = func(*testing.T, *rand.Rand, int) {
-		h.hit = true
-		_ = exec.Command("ip", "link", "delete", c.net).Run() // the other may have been quicker
-		_ = exec.Command("ip", "netns", "delete", c.net).Run()
-	}
-	return h
-}
-
 func (c *commandLine) prepare(status string) {
 	c.t.Helper()
-	command.New(c.t, "ip", "link", "add", c.net, "type", "veth", "peer", "name", "eth0", "netns", c.net).Output()
-	command.New(c.t, "ip", "-n", c.net, "link", "set", "eth0", "up").Output()
+	c.network.connect()
 	command.New(c.t, "cp", "-a", template, filepath.Join(c.dir, "rootfs")).Output()
 	c.writeBundle(c.bundle, lasting)
 	c.writeBundle(c.once, brief)
@@ -158,10 +146,9 @@ func (c *commandLine) writeBundle(dir, script string) {
 	spec.Root = &specs.Root{Path: filepath.Join(c.dir, "rootfs")}
 	spec.Process.Env = append(spec.Process.Env, "PASSWORD="+secret)
 	spec.Linux.ReadonlyPaths = nil // for the crash
-	for i, ns := range spec.Linux.Namespaces {
-		if ns.Type == specs.NetworkNamespace {
-			spec.Linux.Namespaces[i].Path = "/run/netns/" + c.net
-		}
+	spec.Linux.Namespaces = slices.DeleteFunc(spec.Linux.Namespaces, func(ns specs.LinuxNamespace) bool { return ns.Type == specs.NetworkNamespace })
+	if !c.network.user() {
+		spec.Linux.Namespaces = append(spec.Linux.Namespaces, specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: c.network.path()})
 	}
 	if data, err = json.Marshal(&spec); err == nil {
 		err = os.WriteFile(file, data, 0o600)
@@ -260,11 +247,7 @@ func (c *commandLine) clean() {
 	if left, err := os.ReadDir(c.root()); len(left) > 0 || err != nil {
 		c.t.Errorf("left in the state directory: %v, %v", left, err)
 	}
-	_ = exec.Command("ip", "netns", "delete", c.net).Run() // the harm may have been that
-	command.Eventually(c.t, "the network namespace is gone with its interface", func() bool {
-		_, err := net.InterfaceByName(c.net)
-		return err != nil
-	})
+	c.network.clean()
 	if err := unix.Unmount(c.root(), 0); err != nil {
 		c.t.Errorf("unmount state directory: %v", err)
 	}

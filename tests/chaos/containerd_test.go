@@ -40,9 +40,9 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.grpc.v1.cri"
   level = "debug"
 `
 
-// launch is a call of ctr that starts a container.
+// launch is a call of ctr that starts a container. NETWORK are the options for its network.
 func launch(script string) []string {
-	return []string{"run", "--detach", "--runtime", runtime, "--annotation", "io.microvm.machine=" + machine, "--env", "PASSWORD=" + secret, "--fifo-dir", "FIFOS", image, "ID", "sh", "-c", script}
+	return []string{"run", "--detach", "NETWORK", "--runtime", runtime, "--annotation", "io.microvm.machine=" + machine, "--env", "PASSWORD=" + secret, "--fifo-dir", "FIFOS", image, "ID", "sh", "-c", script}
 }
 
 // ofContainerd are what ctr does.
@@ -70,6 +70,8 @@ func TestContainerd(t *testing.T) {
 	operations := ofContainerd()
 	each(t, func(t *testing.T, random *rand.Rand) {
 		c := &task{Daemon: d, t: t, id: fmt.Sprintf("chaos%d-%d", os.Getpid(), serial.Add(1)), fifos: t.TempDir(), logged: len(d.Log(0))}
+		c.network = newNetwork(t, random)
+		c.network.connect()
 		c.before = inventory.Take(t, d.Dir, c.id)
 		play(t, random, c, operations, c.harms())
 	})
@@ -118,22 +120,23 @@ type task struct {
 	*containerd.Daemon
 	t         *testing.T
 	id, fifos string
+	network   *network
 	before    inventory.Inventory
 	logged    int
 }
 
 func (c *task) harms() []*harm {
 	shim := both("the shim", true, named("containerd-shim"))
-	shim = append(shim, noMoreThreads("the shim", named("containerd-shim")))
+	shim = append(shim, noMoreThreads("the shim", named("containerd-shim")), noMoreMemory("the shim", named("containerd-shim")))
 	for _, h := range shim {
 		if h.deadly {
 			h.leads = []string{absent} // containerd forgets it
 		}
 	}
 	all := slices.Concat(
-		both("the call", false, itself), shim,
+		both("the call", false, itself), shim, c.network.harms(),
 		both("the VM process", true, named("microvm-vmm")),
-		[]*harm{crash(c), fullDisk(filepath.Join(c.Dir, "state")), c.killed(),
+		[]*harm{crash(c), noMoreThreads("the VM process", named("microvm-vmm")), noMoreMemory("the VM process", named("microvm-vmm")), fullDisk(filepath.Join(c.Dir, "state")), c.killed(),
 			noMoreDescriptors("the shim", named("containerd-shim")), noMoreDescriptors("the VM process", named("microvm-vmm")),
 			signalled("containerd", unix.SIGSTOP, false, c.daemon)})
 	if machine == "software" {
@@ -185,12 +188,23 @@ func (c *task) command(args ...string) *exec.Cmd {
 	words := map[string]string{"ID": c.id, "FIFOS": c.fifos}
 	all := []string{"--address", c.Socket()}
 	for _, a := range args {
+		if a == "NETWORK" {
+			all = append(all, c.networkOptions()...)
+			continue
+		}
 		if word, ok := words[a]; ok {
 			a = word
 		}
 		all = append(all, a)
 	}
 	return exec.Command(filepath.Join(c.Bin, "ctr"), all...)
+}
+
+func (c *task) networkOptions() []string {
+	if c.network.user() {
+		return []string{"--net-host", "--annotation", "io.microvm.network=user"}
+	}
+	return []string{"--with-ns", "network:" + c.network.path()}
 }
 
 func (c *task) exec(script string) *exec.Cmd {
@@ -252,6 +266,7 @@ func (c *task) clean() {
 		}
 	}
 	c.cleanAgain()
+	c.network.clean()
 	inventory.Compare(c.t, c.before)
 	text := c.Log(int64(c.logged))
 	if crashed(text) || strings.Contains(text, secret) {

@@ -130,31 +130,32 @@ func noMoreDescriptors(name string, find func(pid int) []int) *harm {
 // noMoreThreads puts processes that live already, with what they start, into a cgroup
 // that has room for hardly more, until the call is over.
 func noMoreThreads(name string, find func(pid int) []int) *harm {
-	h := &harm{name: "no more pids for " + name, deadly: true} // Go's runtime gives up
-	dir := filepath.Join("/sys/fs/cgroup/pids", fmt.Sprintf("chaos-%d-%d", os.Getpid(), serial.Add(1)))
+	return squeezed("pids for "+name, "pids", find, func(random *rand.Rand, threads int) int { return threads + random.IntN(4) })
+}
+
+// noMoreMemory puts them into one that has room for hardly more of that: what they have
+// already counts where they were.
+func noMoreMemory(name string, find func(pid int) []int) *harm {
+	return squeezed("memory for "+name, "memory", find, func(random *rand.Rand, _ int) int { return (1 + random.IntN(16)) << 20 })
+}
+
+// squeezed puts processes into a cgroup whose limit is made of the number of their
+// threads. Go's runtime gives up without threads, and the kernel kills without memory.
+func squeezed(what, controller string, find func(pid int) []int, limit func(random *rand.Rand, threads int) int) *harm {
+	h := &harm{name: "no more " + what, deadly: true}
+	var s *squeeze
 	h.before = func(t *testing.T, _ *rand.Rand, _ *exec.Cmd) func() {
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			t.Skipf("needs cgroup v1 with pids to write to: %v", err)
-		}
-		return func() {
-			t.Cleanup(func() { removeCgroup(t, dir) })
-			if err := os.WriteFile(filepath.Join(dir, "pids.max"), []byte("max"), 0); err != nil {
-				t.Error(err)
-			}
-		}
+		s = newSqueeze(t, controller)
+		return func() { s.release(t) }
 	}
 	h.during = func(t *testing.T, random *rand.Rand, pid int) {
-		threads := random.IntN(4)
+		threads := 0
 		for _, victim := range find(pid) {
 			tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", victim))
 			threads += len(tasks)
-			if os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(victim)), 0) == nil {
-				h.hit = true
-			}
+			h.hit = s.take(victim) || h.hit
 		}
-		if err := os.WriteFile(filepath.Join(dir, "pids.max"), []byte(strconv.Itoa(threads)), 0); err != nil {
-			t.Error(err)
-		}
+		s.set(t, limit(random, threads))
 	}
 	return h
 }
@@ -171,33 +172,17 @@ func within(cmd *exec.Cmd, program ...string) {
 }
 
 // limited lets the call and what it starts be in a cgroup with a limit.
-func limited(controller, file string, limit func(*rand.Rand) int) *harm {
+func limited(controller string, limit func(*rand.Rand) int) *harm {
 	h := &harm{name: "little of " + controller}
 	h.before = func(t *testing.T, random *rand.Rand, cmd *exec.Cmd) func() {
-		dir := filepath.Join("/sys/fs/cgroup", controller, fmt.Sprintf("chaos-%d", os.Getpid()))
 		n := limit(random)
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			t.Skipf("needs cgroup v1 with %s to write to: %v", controller, err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, file), []byte(strconv.Itoa(n)), 0); err != nil {
-			t.Fatal(err)
-		}
-		within(cmd, "sh", "-c", `echo $$ >"$0" && exec "$@"`, filepath.Join(dir, "cgroup.procs"))
+		s := newSqueeze(t, controller)
+		s.set(t, n)
+		within(cmd, "sh", "-c", `echo $$ >"$0" && exec "$@"`, s.procs())
 		h.hit = true
-		return func() { t.Cleanup(func() { removeCgroup(t, dir) }) }
+		return func() {}
 	}
 	return h
-}
-
-// removeCgroup waits for what is on its way out.
-func removeCgroup(t *testing.T, dir string) {
-	var err error
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		if err = unix.Rmdir(dir); err == nil {
-			return
-		}
-	}
-	t.Errorf("left behind in %s: %v", dir, err)
 }
 
 // fullDisk fills the file system of a directory.

@@ -230,6 +230,19 @@ func TestShareIsConfined(t *testing.T) {
 	}
 }
 
+// TestShareOfARealTimeClass starts the server where Linux lets no thread have slack.
+func TestShareOfARealTimeClass(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "fs.sock")
+	server := exec.Command("chrt", "--rr", "1", program(t), "fs", "--socket", socket, "--shared-dir", t.TempDir())
+	server.Env = append(os.Environ(), vmmVariable+"=1")
+	server.Stderr = os.Stderr
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Process.Kill(); server.Wait() })
+	waitForSocket(t, socket)
+}
+
 func hangUp(t *testing.T, path string) {
 	t.Helper()
 	c, err := net.Dial("unix", path)

@@ -19,11 +19,16 @@ const timerSlack = 250 * time.Microsecond
 func takeSlack() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	slack, err := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
-	if err != nil || slack >= int(timerSlack) {
+	if hasSlack() {
 		return
 	}
-	if unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(timerSlack), 0, 0, 0) == nil {
+	// Linux ignores it, without an error, for a thread of a real-time class.
+	if unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(timerSlack), 0, 0, 0) == nil && hasSlack() {
 		_ = unix.Exec("/proc/self/exe", os.Args, os.Environ())
 	}
+}
+
+func hasSlack() bool {
+	slack, err := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
+	return err == nil && slack >= int(timerSlack)
 }

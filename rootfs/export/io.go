@@ -93,6 +93,16 @@ func (s *Server) killPriv(fd int, change func() error) error {
 	return s.host.creds.withoutFsetid(change)
 }
 
+// killPrivOf is killPriv for a request without a flag that says what its caller may:
+// the guest's kernel leaves set-id bits to us in those, too. Only root is taken to have
+// CAP_FSETID.
+func (s *Server) killPrivOf(c *call, fd int, change func() error) error {
+	if c.uid == 0 {
+		return change()
+	}
+	return s.killPriv(fd, change)
+}
+
 // flush serves FLUSH (struct fuse_flush_in), sent at every close(2) of an open
 // file. Closing a duplicate brings out the errors that the host's file system
 // has kept for this moment.
@@ -169,11 +179,13 @@ func (s *Server) fallocate(c *call, n *node) error {
 	if off > math.MaxInt64 || length > math.MaxInt64 {
 		return unix.EFBIG
 	}
-	for {
-		if err = unix.Fallocate(h.fd, mode, int64(off), int64(length)); err != unix.EINTR {
-			return err
+	return s.killPrivOf(c, h.fd, func() error {
+		for {
+			if err := unix.Fallocate(h.fd, mode, int64(off), int64(length)); err != unix.EINTR {
+				return err
+			}
 		}
-	}
+	})
 }
 
 // maxCopy is what one COPY_FILE_RANGE copies at most, so that it holds a
@@ -201,7 +213,11 @@ func (s *Server) copyFileRange(c *call, n *node) error {
 		return unix.EINVAL
 	}
 	src, dst := int64(off), int64(outOff)
-	done, err := unix.CopyFileRange(from.fd, &src, to.fd, &dst, int(min(length, maxCopy)), 0)
+	var done int
+	err = s.killPrivOf(c, to.fd, func() (err error) {
+		done, err = unix.CopyFileRange(from.fd, &src, to.fd, &dst, int(min(length, maxCopy)), 0)
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -146,11 +146,24 @@ func TestSetIDBitsAreCleared(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("set-id files of others need root")
 	}
-	top := tree(t, map[string]string{"file": "file"})
+	top := tree(t, map[string]string{"file": "file", "other": "other"})
 	path := filepath.Join(top, "file")
 	c := newClient(t, Options{}, map[string]string{"in": top})
-	file := c.lookup("in", "file")
-	fh := c.open(file, unix.O_RDWR)
+	file, other := c.lookup("in", "file"), c.lookup("in", "other")
+	fh, otherFH := c.open(file, unix.O_RDWR), c.open(other, unix.O_RDONLY)
+	// These two have no flag: it is the caller's user that decides.
+	by := func(uid uint32, op uint32, node uint64, parts ...any) unix.Errno {
+		c.uid = uid
+		defer func() { c.uid = 0 }()
+		_, e := c.call(op, node, parts...)
+		return e
+	}
+	allocate := func(uid uint32) unix.Errno {
+		return by(uid, opFallocate, file, fh, uint64(0), uint64(4096), uint32(0), uint32(0))
+	}
+	copyTo := func(uid uint32) unix.Errno {
+		return by(uid, opCopyFileRange, other, otherFH, uint64(0), file, fh, uint64(0), uint64(4), uint64(0))
+	}
 	for what, change := range map[string]struct {
 		do   func() unix.Errno
 		kept bool
@@ -166,6 +179,10 @@ func TestSetIDBitsAreCleared(t *testing.T) {
 			return e
 		}, false},
 		"privileged O_TRUNC":    {func() unix.Errno { _, e := c.call(opOpen, file, u32(unix.O_WRONLY|unix.O_TRUNC), uint32(0)); return e }, true},
+		"fallocate":             {func() unix.Errno { return allocate(1000) }, false},
+		"privileged fallocate":  {func() unix.Errno { return allocate(0) }, true},
+		"copy to it":            {func() unix.Errno { return copyTo(1000) }, false},
+		"privileged copy to it": {func() unix.Errno { return copyTo(0) }, true},
 		"chmod, no bits wanted": {func() unix.Errno { return c.setattr(file, setMode, 0, 0o755) }, false},
 	} {
 		if err := os.Chmod(path, os.ModeSetuid|os.ModeSetgid|0o755); err != nil {

@@ -82,6 +82,19 @@ func keepLedgers(dir string) error {
 	return <-failed
 }
 
+// killMachine kills the VM process of the container with the given pid, which ends then.
+func killMachine(t *testing.T, pid int) {
+	t.Helper()
+	found := inventory.ProcessesOf(pid, "microvm-vmm")
+	if len(found) != 1 {
+		t.Fatal(found)
+	}
+	if err := unix.Kill(found[0], unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	waitPid(t, pid)
+}
+
 // TestNothingSyncedIsLost kills the machine of a container amidst of its writing.
 func TestNothingSyncedIsLost(t *testing.T) {
 	s := newSite(t)
@@ -104,14 +117,7 @@ func TestNothingSyncedIsLost(t *testing.T) {
 	for kind := range ledgers {
 		eventually(t, "some records are "+kind, func() bool { return last(kind) >= 20 })
 	}
-	found := inventory.ProcessesOf(pid, "microvm-vmm")
-	if len(found) != 1 {
-		t.Fatal(found)
-	}
-	if err := unix.Kill(found[0], unix.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	waitPid(t, pid)
+	killMachine(t, pid)
 	read := func(kind string) []byte {
 		b, err := os.ReadFile(filepath.Join(dir, kind))
 		if err != nil {

@@ -16,13 +16,15 @@ const programName = "e2e-program"
 
 // programs do what their arguments say.
 var programs = map[string]func(args []string) error{
-	"sums":      func(args []string) error { return serveSums(args[0]) },
-	"echo":      serveEcho,
-	"ask":       askEcho,
-	"datagrams": takeDatagrams,
-	"inotify":   printEvents,
-	"vsock":     tryVsock,
-	"ledgers":   func(args []string) error { return keepLedgers(args[0]) },
+	"sums":       func(args []string) error { return serveSums(args[0]) },
+	"echo":       serveEcho,
+	"ask":        askEcho,
+	"datagrams":  takeDatagrams,
+	"inotify":    printEvents,
+	"vsock":      tryVsock,
+	"ledgers":    func(args []string) error { return keepLedgers(args[0]) },
+	"file steps": func(args []string) error { return doFileSteps(args[0]) },
+	"file step":  func(args []string) error { return doFileStep(args[0], args[1]) },
 }
 
 func runProgram(args []string) (code int) {

@@ -1,9 +1,7 @@
 package network
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"runtime"
@@ -101,9 +99,7 @@ func (n namespace) take(link netlink.Link, name string) error {
 func deviceName(i int) string { return fmt.Sprint("nic", i) }
 
 // nameDevices names the devices of the calling thread's namespace by their
-// number and returns how many there are. Each gets a thread of its own for what it
-// receives: under a flood of frames the kernel would do nothing else, and run no
-// program that takes what has come, but with threads its scheduler sees to it.
+// number and returns how many there are.
 func nameDevices() (int, error) {
 	links, err := netlink.LinkList()
 	if err != nil {
@@ -117,10 +113,6 @@ func nameDevices() (int, error) {
 			}
 			if err := netlink.LinkSetName(l, deviceName(i)); err != nil {
 				return found, fmt.Errorf("rename interface %s: %w", l.Attrs().Name, err)
-			}
-			err := os.WriteFile("/sys/class/net/"+deviceName(i)+"/threaded", []byte("1"), 0)
-			if err != nil && !errors.Is(err, fs.ErrNotExist) { // before Linux 5.12
-				return found, fmt.Errorf("give interface %s a thread: %w", deviceName(i), err)
 			}
 			found++
 		}

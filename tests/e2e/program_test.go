@@ -19,7 +19,6 @@ var programs = map[string]func(args []string) error{
 	"sums":       func(args []string) error { return serveSums(args[0]) },
 	"echo":       serveEcho,
 	"ask":        askEcho,
-	"datagrams":  takeDatagrams,
 	"inotify":    printEvents,
 	"vsock":      tryVsock,
 	"ledgers":    func(args []string) error { return keepLedgers(args[0]) },

@@ -2,9 +2,19 @@
 
 package main
 
-import "testing"
+import (
+	"os"
+	"testing"
+)
 
 // program is what is run as microvm-vmm: the test binary itself.
-func program(testing.TB) string { return "/proc/self/exe" }
+func program(t testing.TB) string {
+	t.Helper()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
 
 func removeProgram() {}

@@ -95,7 +95,8 @@ func (s *Server) killPriv(fd int, change func() error) error {
 
 // killPrivOf is killPriv for a request without a flag that says what its caller may:
 // the guest's kernel leaves set-id bits to us in those, too. Only root is taken to have
-// CAP_FSETID.
+// CAP_FSETID, if we know that it is root: a kernel that maps ids (FUSE_ALLOW_IDMAP)
+// names no user where none becomes an owner.
 func (s *Server) killPrivOf(c *call, fd int, change func() error) error {
 	if c.uid == 0 {
 		return change()

@@ -132,10 +132,12 @@ var byFile = map[string]operation{
 	"fchmod":    func(w *world, s *step) (string, error) { return "", unix.Fchmod(w.files[s.slot], s.mode&0o7777|0o600) },
 	"fallocate": func(w *world, s *step) (string, error) {
 		mode := []uint32{0, unix.FALLOC_FL_KEEP_SIZE, unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE, unix.FALLOC_FL_ZERO_RANGE}[s.mode%4]
+		clearSetID(w.files[s.slot])
 		return "", unix.Fallocate(w.files[s.slot], mode, s.off, s.n+1)
 	},
 	"copy": func(w *world, s *step) (string, error) {
 		from, to := s.off, s.n
+		clearSetID(w.files[(s.slot+1)%4])
 		n, err := unix.CopyFileRange(w.files[s.slot], &from, w.files[(s.slot+1)%4], &to, len(s.data), 0)
 		return fmt.Sprint(n), err
 	},
@@ -156,6 +158,15 @@ var byFile = map[string]operation{
 		err := unix.Fstat(w.files[s.slot], &st)
 		return fmt.Sprint(st.Size, st.Nlink, st.Mode, st.Uid, st.Gid), err
 	},
+}
+
+// clearSetID does to the set-id bits of an open file what a share does where it is not
+// told that the caller is root, which the host spares.
+func clearSetID(fd int) {
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) == nil {
+		_ = unix.Fchmod(fd, st.Mode&0o1777) // it is the caller's
+	}
 }
 
 func sum(b []byte) string {

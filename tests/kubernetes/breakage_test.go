@@ -56,20 +56,26 @@ func TestKilledMachine(t *testing.T) {
 	s.kubectl("delete", "pod", "p", "--timeout="+patience.String())
 }
 
-// killMachine kills the process of a pod's machine, which is its sandbox's.
+// killMachine kills the process of a pod's machine.
 func killMachine(s *space, pod string) {
+	s.Helper()
+	if err := unix.Kill(machine(s, pod), unix.SIGKILL); err != nil {
+		s.Fatalf("kill machine of %s: %v", pod, err)
+	}
+}
+
+// machine is the process of a pod's, which is its sandbox's.
+func machine(s *space, pod string) int {
 	s.Helper()
 	text, err := s.node.Crictl("inspectp", "--output", "go-template", "--template", "{{.info.pid}}", sandbox(s, pod))
 	if err != nil {
 		s.Fatal(err)
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(text))
-	if err == nil {
-		err = unix.Kill(pid, unix.SIGKILL)
-	}
 	if err != nil {
-		s.Fatalf("kill machine of %s: process %q: %v", pod, text, err)
+		s.Fatalf("process of the machine of %s: %q", pod, text)
 	}
+	return pid
 }
 
 // sandbox is the id of a pod's.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -163,7 +162,7 @@ func TestRuntimeClass(t *testing.T) {
 // that is not the host's.
 func TestManifestOfPod(t *testing.T) {
 	s := newSpace(t, "microvm")
-	text, err := exec.Command(filepath.Join(s.node.Dir, "usr", "bin", "microvm-runtime"), "manifest", "pod").Output()
+	text, err := exec.Command(s.node.Runtime(), "manifest", "pod").Output()
 	if err != nil {
 		s.Fatal(err)
 	}

@@ -94,7 +94,7 @@ func (n *Node) begin(say func(string)) error {
 		{"interface " + link + " with " + Address, addLink},
 		{"certificates", n.writeCertificates},
 		{"configuration", n.writeFiles},
-		{"microvm-runtime install", n.install},
+		{"microvm-runtime install", n.Install},
 		{"images", n.makeImages},
 		{"containerd, etcd", func() error { return n.startAll("containerd", "etcd") }},
 		{"import of images", n.importImages},
@@ -102,7 +102,7 @@ func (n *Node) begin(say func(string)) error {
 		{"kube-controller-manager, kube-scheduler, kubelet, kube-proxy", func() error {
 			return n.startAll("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
 		}},
-		{"runtime classes microvm, runc", n.addClasses},
+		{"runtime classes microvm, runc", n.AddClasses},
 		{"node is ready", n.awaitReady},
 	} {
 		if err := step.do(); err != nil {

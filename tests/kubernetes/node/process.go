@@ -199,7 +199,7 @@ func ours(line string, n *Node) bool {
 func (n *Node) Crictl(args ...string) (string, error) {
 	endpoint := "unix://" + n.Socket()
 	return n.output("", filepath.Join(n.Programs.Containerd, "crictl"),
-		append([]string{"--runtime-endpoint", endpoint, "--image-endpoint", endpoint, "--timeout", "2m"}, args...)...)
+		append([]string{"--runtime-endpoint", endpoint, "--image-endpoint", endpoint, "--timeout", patience.String()}, args...)...)
 }
 
 func tail(text string, lines int) string {

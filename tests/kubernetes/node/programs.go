@@ -106,17 +106,26 @@ func (n *Node) awaitReady() error {
 	return fmt.Errorf("%w: kubelet's log ends with:\n%s", err, tail(n.Log("kubelet"), 20))
 }
 
-// install puts this project's runtime in place, and tells containerd.
-func (n *Node) install() error {
+// Install puts this project's runtime in place, and tells containerd when it starts.
+func (n *Node) Install() error {
 	_, err := n.output("", filepath.Join(n.Programs.Microvm, "microvm-runtime"), "install",
 		"--prefix", n.path("usr"), "--containerd-config", n.path("containerd", "config.toml"))
 	return err
 }
 
-// addClasses makes the class of this runtime, and one of runc's, so that a test
+// Uninstall undoes that.
+func (n *Node) Uninstall() error {
+	_, err := n.output("", n.Runtime(), "uninstall", "--prefix", n.path("usr"))
+	return err
+}
+
+// Runtime is the path of the installed runtime.
+func (n *Node) Runtime() string { return n.path("usr", "bin", "microvm-runtime") }
+
+// AddClasses makes the class of this runtime, and one of runc's, so that a test
 // differs in the name only.
-func (n *Node) addClasses() error {
-	class, err := n.output("", n.path("usr", "bin", "microvm-runtime"), "manifest", "--nodes", Label, "--cpu", "25", "runtimeclass")
+func (n *Node) AddClasses() error {
+	class, err := n.output("", filepath.Join(n.Programs.Microvm, "microvm-runtime"), "manifest", "--nodes", Label, "--cpu", "25", "runtimeclass")
 	if err != nil {
 		return err
 	}

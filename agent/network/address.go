@@ -30,9 +30,10 @@ type placed struct {
 	link netlink.Link
 	*netlink.Addr
 	key string
-	// lasting says that it is there until the host takes it away.
-	lasting bool
 }
+
+// lasting says that it is there until the host takes it away.
+func (p *placed) lasting() bool { return p.ValidLft == 0 }
 
 // setAddresses removes what was set before and is not wanted any more, and adds what
 // is missing, the first of a subnet first. Other addresses are the container's own,
@@ -58,7 +59,7 @@ func (n *Network) setAddresses(links map[string]netlink.Link, want *api.Network)
 			all = append(all, fmt.Errorf("add address %s to %s: %w", p.IPNet, p.link.Attrs().Name, err))
 			continue
 		}
-		if p.lasting {
+		if p.lasting() {
 			n.addresses = append(n.addresses, p)
 		}
 	}
@@ -71,7 +72,7 @@ func place(links map[string]netlink.Link, want *api.Network) (all []placed, err 
 	add := func(link netlink.Link, addresses []api.Address) {
 		for i := range addresses {
 			a := &addresses[i]
-			all = append(all, placed{link, address(a), fmt.Sprint(link.Attrs().Index, *a), a.Valid == 0})
+			all = append(all, placed{link, address(a), fmt.Sprint(link.Attrs().Index, *a)})
 		}
 	}
 	for i := range want.Interfaces {

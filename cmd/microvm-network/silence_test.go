@@ -128,20 +128,11 @@ func (w *world) generous() (port uint16) {
 		}
 		w.t.Cleanup(func() { l.Close() })
 		port = l.Addr().(*net.TCPAddr).AddrPort().Port()
-		go func() {
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					return
-				}
-				go func() {
-					defer c.Close()
-					c.Write([]byte{1})
-					io.Copy(io.Discard, c)
-					c.Write(make([]byte, 10<<10))
-				}()
-			}
-		}()
+		go serve(l, func(c net.Conn) {
+			c.Write([]byte{1})
+			io.Copy(io.Discard, c)
+			c.Write(make([]byte, 10<<10))
+		})
 		return nil
 	})
 	if err != nil {

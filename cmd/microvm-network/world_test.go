@@ -85,7 +85,7 @@ func (w *world) echoes() (port uint16) {
 			return err
 		}
 		w.t.Cleanup(func() { c.Close() })
-		go answerStreams(l)
+		go serve(l, echo)
 		go answerDatagrams(c)
 		return nil
 	})
@@ -95,7 +95,8 @@ func (w *world) echoes() (port uint16) {
 	return port
 }
 
-func answerStreams(l net.Listener) {
+// serve has each connection answered until l is closed.
+func serve(l net.Listener, answer func(net.Conn)) {
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -103,10 +104,12 @@ func answerStreams(l net.Listener) {
 		}
 		go func() {
 			defer c.Close()
-			io.Copy(c, c)
+			answer(c)
 		}()
 	}
 }
+
+func echo(c net.Conn) { io.Copy(c, c) }
 
 func answerDatagrams(c net.PacketConn) {
 	p := make([]byte, 1<<16)
@@ -326,7 +329,7 @@ func TestPublishes(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer l.Close()
-		go answerStreams(l)
+		go serve(l, echo)
 	}
 	at := full(netip.MustParseAddr(netns.UserAddress4), 82)
 	u, err := gonet.DialUDP(g.stack, &at, nil, ipv4.ProtocolNumber)

@@ -10,6 +10,7 @@
 //	    ── virtio-serial "lab.input"  ──┘     │ runs the command
 //	    ── console ─────────────────────── kernel messages
 //	virtiofsd / (read-only)   ── virtiofs ─┐
+//	tap (if asked for)        ── virtio-net ─ eth0
 //	scratch disk (unlinked)   ── ext4 ─────┴ overlay = the guest's /
 //	virtiofsd OUTPUT          ── virtiofs ── /lab/out
 //
@@ -17,6 +18,6 @@
 // writes to none of them. The lab's own program is the guest's init.
 //
 // Nothing outlives the lab: sockets are unnamed or abstract, the initramfs is a
-// memfd, the disk an unlinked file, and QEMU and virtiofsd die with the process
+// memfd, the disk an unlinked file, the tap one that the kernel removes, and QEMU and virtiofsd die with the process
 // that started them.
 package lab

@@ -6,7 +6,10 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -146,6 +149,33 @@ func TestResultsComeOutAndTheHostIsLeftAlone(t *testing.T) {
 	}
 	if content, _ := os.ReadFile(witness); string(content) != "host" {
 		t.Errorf("the guest wrote %q to a file of the host", content)
+	}
+}
+
+func TestNetworkReachesBothWaysAndIsGone(t *testing.T) {
+	options := machineOptions(t, "sh", "-c", "busybox ping -c 1 -w 30 192.0.2.9 >&2 && busybox nc -l -p 4711")
+	options.Network = netip.MustParsePrefix("192.0.2.8/30")
+	options.Stdin = strings.NewReader("from the machine")
+	answer := make(chan string, 1)
+	go func() {
+		for deadline := time.Now().Add(bootTimeout); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+			if c, err := net.DialTimeout("tcp", "192.0.2.10:4711", 5*time.Second); err == nil {
+				said, _ := io.ReadAll(c)
+				c.Close()
+				answer <- string(said)
+				return
+			}
+		}
+		answer <- "no answer"
+	}()
+	if code, _, stderr := run(t, options); code != 0 {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+	if got := <-answer; got != "from the machine" {
+		t.Errorf("the host got %q", got)
+	}
+	if addresses, err := net.InterfaceAddrs(); err != nil || strings.Contains(fmt.Sprint(addresses), "192.0.2.9/") {
+		t.Errorf("the host has %v afterwards, error %v", addresses, err)
 	}
 }
 

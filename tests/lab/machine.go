@@ -48,7 +48,16 @@ func bootMachine(options *Options, kernel Kernel) (_ *machine, err error) {
 	if err := m.startShares(options); err != nil {
 		return nil, err
 	}
-	return m, m.startQEMU(options, kernel, initramfs, disk)
+	cmd := m.emulator(options, kernel, initramfs, disk)
+	if options.Network.IsValid() {
+		tap, err := newNetwork(options.Network)
+		if err != nil {
+			return nil, err
+		}
+		defer tap.Close()
+		addNetwork(cmd, tap)
+	}
+	return m, m.startWithPorts(cmd)
 }
 
 func (m *machine) startShares(options *Options) error {
@@ -69,7 +78,8 @@ func (m *machine) addShare(tag, dir, cache string) error {
 	return err
 }
 
-func (m *machine) startQEMU(options *Options, kernel Kernel, initramfs, disk *os.File) error {
+// emulator is the command that is the machine, but for ports and network.
+func (m *machine) emulator(options *Options, kernel Kernel, initramfs, disk *os.File) *exec.Cmd {
 	cmd := exec.Command(qemuPath,
 		"-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "EPYC,+svm,-xsave,check=off",
 		"-smp", fmt.Sprint(options.CPUs), "-m", fmt.Sprint(options.MemoryMiB),
@@ -87,7 +97,14 @@ func (m *machine) startQEMU(options *Options, kernel Kernel, initramfs, disk *os
 			"-chardev", fmt.Sprintf("socket,id=%s,fd=%d", s.tag, passFile(cmd, s.socket)),
 			"-device", fmt.Sprintf("vhost-user-fs-pci,chardev=%[1]s,tag=%[1]s", s.tag))
 	}
-	return m.startWithPorts(cmd)
+	return cmd
+}
+
+// addNetwork adds an interface; nothing boots from it.
+func addNetwork(cmd *exec.Cmd, tap *os.File) {
+	cmd.Args = append(cmd.Args,
+		"-netdev", fmt.Sprintf("tap,id=network,fd=%d", passFile(cmd, tap)),
+		"-device", "virtio-net-pci,netdev=network,romfile=")
 }
 
 // startWithPorts adds the virtio-serial ports and starts the emulator.

@@ -12,7 +12,7 @@ import (
 // guestModules are what the guest needs before it has the host's /lib/modules,
 // and what the kernel would not load by itself when it is asked for.
 var guestModules = []string{
-	"virtio_pci", "virtio_console", "virtiofs", "virtio_blk", "ext4", "overlay",
+	"virtio_pci", "virtio_console", "virtiofs", "virtio_blk", "virtio_net", "ext4", "overlay",
 	"kvm_amd", "tun", "vhost_vsock", "vhost_net",
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sort"
@@ -12,6 +13,19 @@ import (
 
 	"github.com/cavaliergopher/cpio"
 )
+
+func TestNetworkIsSharedByTwo(t *testing.T) {
+	network := netip.MustParsePrefix("192.0.2.77/28")
+	if got := fmt.Sprint(hostAddress(network), " ", machineAddress(network)); got != "192.0.2.65/28 192.0.2.66/28" {
+		t.Errorf("addresses %s", got)
+	}
+	for _, text := range []string{"2001:db8::/64", "192.0.2.0/31"} {
+		o := Options{Args: []string{"true"}, Network: netip.MustParsePrefix(text)}
+		if err := o.setDefaults(); err == nil || !strings.Contains(err.Error(), text) {
+			t.Errorf("network %s: %v", text, err)
+		}
+	}
+}
 
 func TestNewestKernelComparesNumbers(t *testing.T) {
 	names := []string{"6.1.0-10-cloud", "6.12.3-cloud", "6.1.0-9-cloud", "6.1.0-10-cloud"}

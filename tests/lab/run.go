@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -44,6 +45,9 @@ type Options struct {
 	// Scratch are directories that are to be empty and on a real file system
 	// instead of the overlay over the host's root.
 	Scratch []string
+	// Network joins the machine with the host by an interface, if it is valid: the
+	// host has its first address, the machine's eth0 the second.
+	Network netip.Prefix
 	// MemoryMiB and CPUs are the machine's size: 4096 and 1 if 0.
 	//
 	// Only with one CPU are guests of the emulated KVM sound. QEMU's VMRUN
@@ -76,6 +80,11 @@ func (o *Options) setDefaults() error {
 	o.MemoryMiB = orDefault(o.MemoryMiB, 4096)
 	o.CPUs = orDefault(o.CPUs, 1)
 	o.DiskSize = orDefault(o.DiskSize, 16<<30)
+	if o.Network.IsValid() {
+		if err := checkNetwork(o.Network); err != nil {
+			return err
+		}
+	}
 	return o.setDirectories()
 }
 
@@ -134,6 +143,9 @@ func (m *machine) runCommand(options *Options, kernel Kernel) (int, error) {
 	start := wire.Start{
 		Args: options.Args, Env: options.Env, Dir: options.Dir, Terminal: options.Terminal,
 		Modules: kernel.Modules, Output: options.OutputDir != "", Scratch: options.Scratch,
+	}
+	if options.Network.IsValid() {
+		start.Address = machineAddress(options.Network)
 	}
 	if err := wire.WriteJSON(m.control, wire.KindStart, start); err != nil {
 		return 0, err

@@ -87,7 +87,7 @@ func enterHostRoot(start *wire.Start) error {
 	if err := switchRoot(); err != nil {
 		return err
 	}
-	return prepareSystem()
+	return prepareSystem(start)
 }
 
 func mountRoot() error {

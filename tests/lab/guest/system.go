@@ -2,9 +2,12 @@ package guest
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 
+	"github.com/microvm/microvm/tests/lab/iface"
+	"github.com/microvm/microvm/tests/lab/wire"
 	"golang.org/x/sys/unix"
 )
 
@@ -12,7 +15,7 @@ import (
 const maxFiles = 1 << 19
 
 // prepareSystem does what an init system would have done by now.
-func prepareSystem() error {
+func prepareSystem(start *wire.Start) error {
 	for link, target := range map[string]string{
 		"/dev/fd":     "/proc/self/fd",
 		"/dev/stdin":  "/proc/self/fd/0",
@@ -35,7 +38,7 @@ func prepareSystem() error {
 	if err := enableControllers("/sys/fs/cgroup"); err != nil {
 		return err
 	}
-	if err := bringUpLoopback(); err != nil {
+	if err := bringUpInterfaces(start); err != nil {
 		return err
 	}
 	return holdKVM()
@@ -55,19 +58,12 @@ func enableControllers(root string) error {
 	return os.WriteFile(root+"/cgroup.subtree_control", []byte(strings.Join(enable, " ")), 0)
 }
 
-func bringUpLoopback() error {
-	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("open socket: %w", err)
-	}
-	defer unix.Close(socket)
-	request, err := unix.NewIfreq("lo")
-	if err != nil {
+// hostInterface is what the kernel calls the interface to the host.
+const hostInterface = "eth0"
+
+func bringUpInterfaces(start *wire.Start) error {
+	if err := iface.Up("lo", netip.Prefix{}); err != nil || !start.Address.IsValid() {
 		return err
 	}
-	request.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
-	if err := unix.IoctlIfreq(socket, unix.SIOCSIFFLAGS, request); err != nil {
-		return fmt.Errorf("bring up lo: %w", err)
-	}
-	return nil
+	return iface.Up(hostInterface, start.Address)
 }

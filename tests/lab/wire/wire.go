@@ -16,6 +16,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/netip"
 )
 
 // Names of the virtio-serial ports, as the guest finds them in sysfs.
@@ -68,6 +69,9 @@ type Start struct {
 	// Scratch are directories that get an empty directory of the scratch disk
 	// in place of what the host has there.
 	Scratch []string `json:",omitempty"`
+	// Address is that of the interface to the host, with its network; it is not
+	// valid where there is none.
+	Address netip.Prefix
 }
 
 // Write sends one frame. Callers serialise their calls.

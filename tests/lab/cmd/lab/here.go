@@ -13,6 +13,9 @@ import (
 // runHere runs the command on this host. It finds results' directory in LAB_OUT,
 // as there is no /lab/out.
 func runHere(ctx context.Context, options *lab.Options) (int, error) {
+	if options.Network.IsValid() {
+		return 0, errors.New("run with a network: this host has KVM, so that there is no machine to join: leave -network away, or add -machine")
+	}
 	cmd := exec.CommandContext(ctx, options.Args[0], options.Args[1:]...)
 	cmd.Dir = options.Dir
 	cmd.Env = options.Env

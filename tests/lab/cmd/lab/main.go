@@ -9,6 +9,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 	"time"
@@ -93,6 +94,7 @@ func parse(interactive bool, args []string) *arguments {
 	flags.StringVar(&a.options.Dir, "dir", "", "working `directory` (the current one)")
 	flags.Var(&env, "env", "`NAME=value` to add to the environment; repeatable")
 	flags.Var(&scratch, "scratch", "`directory` to be empty and on a real file system; repeatable")
+	flags.TextVar(&a.options.Network, "network", netip.Prefix{}, "join host and machine by this `prefix`: the host has its first address, the machine the second")
 	flags.IntVar(&a.options.MemoryMiB, "memory", 4096, "machine's memory in `MiB`")
 	flags.IntVar(&a.options.CPUs, "cpus", 1, "machine's `number` of CPUs; guests are not sound with more")
 	flags.DurationVar(&a.timeout, "timeout", 0, "end the machine after this `duration` (0: never)")

@@ -20,13 +20,13 @@ const genModeNone = 1
 // and whose own frames leave by that interface. The namespace's own stack sees
 // nothing of it.
 type Tap struct {
-	file *os.File
-	cut  func() error
+	queues []*os.File
+	cut    func() error
 }
 
-// NewTap puts a tap before the interface called name with the given index in
-// the calling thread's namespace.
-func NewTap(index int, name string) (_ *Tap, err error) {
+// NewTap puts a tap with so many queues, at least one, before the interface called
+// name with the given index in the calling thread's namespace.
+func NewTap(index int, name string, queues int) (_ *Tap, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("connect interface %s to a tap: %w", name, err)
@@ -37,27 +37,49 @@ func NewTap(index int, name string) (_ *Tap, err error) {
 		return nil, err
 	}
 	tapName := fmt.Sprint(tapPrefix, index)
-	f, err := openTap(tapName)
-	if err != nil {
+	t := &Tap{}
+	if err := t.open(tapName, max(1, queues)); err != nil {
 		return nil, err
 	}
-	cut, err := joinTap(tapName, link)
-	if err != nil {
-		f.Close()
-		return nil, err
+	if t.cut, err = joinTap(tapName, link); err != nil {
+		return nil, errors.Join(err, t.closeQueues())
 	}
-	return &Tap{file: f, cut: cut}, nil
+	return t, nil
 }
 
-// openTap makes a tap that is gone when the file and its copies are closed.
-func openTap(name string) (*os.File, error) {
+// open makes the tap. One of another machine's is not opened.
+func (t *Tap) open(name string, queues int) error {
+	flags := uint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+	if queues > 1 {
+		flags |= unix.IFF_MULTI_QUEUE
+	}
+	for how := flags | unix.IFF_TUN_EXCL; len(t.queues) < queues; how = flags {
+		f, err := openQueue(name, how)
+		if err != nil {
+			return errors.Join(err, t.closeQueues())
+		}
+		t.queues = append(t.queues, f)
+	}
+	return nil
+}
+
+func (t *Tap) closeQueues() (err error) {
+	for _, f := range t.queues {
+		err = errors.Join(err, f.Close())
+	}
+	return err
+}
+
+// openQueue makes a tap, or one more queue of it, which is gone when the file and its
+// copies are closed.
+func openQueue(name string, flags uint16) (*os.File, error) {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open /dev/net/tun: %w: is the tun module loaded?", err)
 	}
 	req, err := unix.NewIfreq(name)
 	if err == nil {
-		req.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+		req.SetUint16(flags)
 		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, req)
 	}
 	if err != nil {
@@ -101,9 +123,9 @@ func redirectBoth(a, b int) (cut func() error, err error) {
 	return cut, nil
 }
 
-// File is the tap; it stays t's.
-func (t *Tap) File() *os.File { return t.file }
+// Files are the tap's queues; they stay t's.
+func (t *Tap) Files() []*os.File { return t.queues }
 
 // Close ends the redirection and the tap. It is to be called on a thread in the
 // tap's namespace.
-func (t *Tap) Close() error { return errors.Join(t.cut(), t.file.Close()) }
+func (t *Tap) Close() error { return errors.Join(t.cut(), t.closeQueues()) }

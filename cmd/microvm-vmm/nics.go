@@ -20,7 +20,7 @@ func (d *devices) makeNICs(c *control.Config, log *logrus.Entry) error {
 			return fmt.Errorf("network device %d: %w", i, err)
 		}
 		d.nics = append(d.nics, virtionet.New(virtionet.Config{
-			MAC: mac, Tap: n.Tap, Receive: virtionet.Rate(n.Receive), Send: virtionet.Rate(n.Send),
+			MAC: mac, Tap: n.Tap, Pairs: min(n.Pairs, control.MaxPairs), Receive: virtionet.Rate(n.Receive), Send: virtionet.Rate(n.Send),
 			Warn: func(err error) { log.WithField("device", fmt.Sprintf("net%d", i)).Warn(err) },
 		}))
 	}
@@ -54,15 +54,12 @@ func (s service) nic(i int) (*virtionet.Device, error) {
 	return s.devices.nics[i], nil
 }
 
-// attachNIC joins network device i to a copy of the file that came along. With
+// attachNIC joins network device i to copies of the files that came along. With
 // froms the guest may send from these addresses only.
 func (s service) attachNIC(i int, froms []string, files []*os.File) error {
 	n, err := s.nic(i)
 	if err != nil {
 		return err
-	}
-	if len(files) != 1 {
-		return fmt.Errorf("attach network device %d: %d descriptors came along, want 1", i, len(files))
 	}
 	var allowed []virtionet.Address
 	for _, text := range froms {
@@ -72,7 +69,7 @@ func (s service) attachNIC(i int, froms []string, files []*os.File) error {
 		}
 		allowed = append(allowed, mac)
 	}
-	return n.Attach(files[0], allowed...)
+	return n.Attach(files, allowed...)
 }
 
 func (s service) detachNIC(i int) error {

@@ -137,13 +137,13 @@ type Network struct {
 // interfaces in a namespace, which is the network's from now on. path is the
 // namespace's in the bundle, or "". After an error nothing is open.
 func NewNetwork(in *netns.Namespace, path string, m *sandbox.Config) (*Network, error) {
-	n := &Network{namespace: &network.Namespace{In: in, OwnMAC: m.OwnMACs, Log: m.Log}, path: path, log: m.Log}
+	n := &Network{namespace: &network.Namespace{In: in, OwnMAC: m.OwnMACs, Queues: m.TapQueues(), Log: m.Log}, path: path, log: m.Log}
 	var err error
 	if n.namespace.NICs, err = network.Count(in, sandbox.MaxNICs(m.Machine)); err != nil {
 		return nil, errors.Join(err, in.Close())
 	}
 	for range n.namespace.NICs {
-		m.NICs = append(m.NICs, sandbox.NIC{Tap: true})
+		m.NICs = append(m.NICs, sandbox.NIC{Tap: true, Queues: n.namespace.Queues})
 	}
 	return n, nil
 }

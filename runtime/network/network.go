@@ -28,8 +28,9 @@ const settle = 20 * time.Millisecond
 
 // Guest is the machine that has the network.
 type Guest interface {
-	// AttachNIC and DetachNIC join a network device to a file and part it.
-	AttachNIC(ctx context.Context, nic int, f *os.File, froms ...string) error
+	// AttachNIC and DetachNIC join a network device to a tap's queues, or a socket,
+	// and part it.
+	AttachNIC(ctx context.Context, nic int, files []*os.File, froms ...string) error
 	DetachNIC(ctx context.Context, nic int) error
 	// SetNetwork tells the agent what the network is to be.
 	SetNetwork(ctx context.Context, n *api.Network) error
@@ -41,6 +42,8 @@ type Namespace struct {
 	In *netns.Namespace
 	// NICs is how many network devices the guest has.
 	NICs int
+	// Queues is how many queues their taps have.
+	Queues int
 	// OwnMAC drops what the guest sends from other addresses than those that
 	// its interfaces have in the namespace.
 	OwnMAC bool
@@ -176,7 +179,7 @@ func (n *Namespace) connect(ctx context.Context, g Guest, l *netns.Link, froms [
 			return c, nil
 		}
 		c.froms = froms
-		return c, g.AttachNIC(ctx, c.nic, c.tap.File(), froms...)
+		return c, g.AttachNIC(ctx, c.nic, c.tap.Files(), froms...)
 	}
 	nic, err := n.free()
 	if err != nil {
@@ -184,13 +187,13 @@ func (n *Namespace) connect(ctx context.Context, g Guest, l *netns.Link, froms [
 	}
 	c := &connection{nic: nic, name: l.Name, froms: froms}
 	err = n.In.Do(func() (err error) {
-		c.tap, err = netns.NewTap(l.Index, l.Name)
+		c.tap, err = netns.NewTap(l.Index, l.Name, n.Queues)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := g.AttachNIC(ctx, nic, c.tap.File(), froms...); err != nil {
+	if err := g.AttachNIC(ctx, nic, c.tap.Files(), froms...); err != nil {
 		return nil, errors.Join(err, n.In.Do(c.tap.Close))
 	}
 	if n.taps == nil {

@@ -18,7 +18,7 @@ import (
 // toldGuest is a guest that is told of its network, and has no devices.
 type toldGuest chan *api.Network
 
-func (toldGuest) AttachNIC(context.Context, int, *os.File, ...string) error {
+func (toldGuest) AttachNIC(context.Context, int, []*os.File, ...string) error {
 	return errors.New("no device")
 }
 func (toldGuest) DetachNIC(context.Context, int) error { return errors.New("no device") }

@@ -56,7 +56,7 @@ func (u *User) Start(ctx context.Context, g Guest) error {
 	if err := u.spawn(theirs); err != nil {
 		return fmt.Errorf("start user-mode network: %w", err)
 	}
-	if err := g.AttachNIC(ctx, 0, ours, u.froms()...); err != nil {
+	if err := g.AttachNIC(ctx, 0, []*os.File{ours}, u.froms()...); err != nil {
 		return errors.Join(err, u.Stop())
 	}
 	if err := g.SetNetwork(ctx, netns.User()); err != nil {

@@ -21,6 +21,7 @@ var programs = map[string]func(args []string) error{
 	"ask":        askEcho,
 	"inotify":    printEvents,
 	"vsock":      tryVsock,
+	"use pairs":  usePairs,
 	"ledgers":    func(args []string) error { return keepLedgers(args[0]) },
 	"file steps": func(args []string) error { return doFileSteps(args[0]) },
 	"file step":  func(args []string) error { return doFileStep(args[0], args[1]) },

@@ -83,7 +83,8 @@ var attacks = map[string][]attack{
 		{"receive buffers of no and of one byte", []string{"vmm/virtio/net:TestTooSmallReceiveBufferFailsTheDevice", "vmm/virtio/queue:TestBrokenChainsAreRefused/length zero", "vmm/virtio/net:TestEveryBufferSizeIsUsed"}},
 		{"a receive ring that is never refilled", []string{"vmm/virtio/net:TestStarvedReceiveRingHoldsNothingUp"}},
 		{"a foreign source address", []string{"vmm/virtio/net:TestForeignFramesAreDropped"}},
-		{"anything", []string{"vmm/virtio/net:FuzzGuest"}},
+		{"commands that are none, and changes of queues without end", []string{"vmm/virtio/net:TestHostileCommands", "vmm/virtio/net:TestCommandWithoutRoomForAnAnswerFailsTheDevice"}},
+		{"anything", []string{"vmm/virtio/net:FuzzGuest", "vmm/virtio/net:FuzzCommand"}},
 	},
 	"network process": {
 		{"connections, flows and pings without end", []string{"cmd/microvm-network:TestSilentGuest"}},

@@ -18,6 +18,9 @@ const MaxMessage = 128 << 10
 // maxFDs is how many descriptors one message may carry.
 const maxFDs = 4
 
+// MaxPairs is how many pairs of queues a network device may have.
+const MaxPairs = maxFDs
+
 // Conn is one end of the control socketpair. Send and Receive may be called
 // concurrently with each other.
 type Conn struct {

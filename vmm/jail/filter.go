@@ -76,7 +76,7 @@ func conditional() []rule {
 		{unix.SYS_IOCTL, anyOf(1,
 			kvmRun, kvmIRQLine, kvmIRQFD, kvmIOEventFD,
 			kvmGetRegs, kvmGetSregs, // of a processor that failed, for its error
-			unix.TUNSETVNETHDRSZ, unix.TUNSETOFFLOAD,
+			unix.TUNSETVNETHDRSZ, unix.TUNSETOFFLOAD, unix.TUNSETQUEUE,
 			unix.FS_IOC_GETFLAGS, unix.FS_IOC_SETFLAGS, // chattr(1) in the guest
 		)},
 		{unix.SYS_MMAP, []condition{noCode}},

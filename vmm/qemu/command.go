@@ -134,17 +134,20 @@ func deviceModel(d virtio.Device) (string, error) {
 // network attaches d, a network device, which is served on the abstract socket
 // called name.
 func (c *command) network(id string, d virtio.Device, name string) {
-	c.add("-chardev", "socket,id="+id+",path="+name+",abstract=on",
-		"-netdev", "vhost-user,id=net-"+id+",chardev="+id,
-		"-device", "virtio-net-device,netdev=net-"+id+",mac="+macAddress(d))
+	mac, pairs := netConfig(d)
+	backend, model := "vhost-user,id=net-"+id+",chardev="+id, "virtio-net-device,netdev=net-"+id+",mac="+mac.String()
+	if pairs > 1 {
+		backend, model = fmt.Sprintf("%s,queues=%d", backend, pairs), model+",mq=on"
+	}
+	c.add("-chardev", "socket,id="+id+",path="+name+",abstract=on", "-netdev", backend, "-device", model)
 }
 
-// macAddress is the start of struct virtio_net_config (virtio 1.2, section
-// 5.1.4).
-func macAddress(d virtio.Device) string {
-	mac := make(net.HardwareAddr, 6)
-	d.ReadConfig(0, mac)
-	return mac.String()
+// netConfig reads struct virtio_net_config (virtio 1.2, section 5.1.4), which QEMU
+// keeps itself. Without several pairs of queues their number is 0.
+func netConfig(d virtio.Device) (mac net.HardwareAddr, pairs uint16) {
+	var c [10]byte
+	d.ReadConfig(0, c[:])
+	return c[:6], binary.LittleEndian.Uint16(c[8:])
 }
 
 // fsConfig reads struct virtio_fs_config (virtio 1.2, section 5.11.4), which

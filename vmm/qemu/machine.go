@@ -159,6 +159,7 @@ func (m *Machine) server(f *os.File, d virtio.Device) (*vhostuser.Server, error)
 		Fail: func(err error) { log.WithError(err).Warn("device stopped") },
 		// QEMU has those of the others itself.
 		NoConfig: d.ID() != virtio.DeviceVsock && d.ID() != virtio.DeviceBlock,
+		Partial:  d.ID() == virtio.DeviceNet,
 	})
 	if err != nil {
 		return nil, err

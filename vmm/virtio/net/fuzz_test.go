@@ -47,6 +47,28 @@ func FuzzGuest(f *testing.F) {
 	})
 }
 
+// FuzzCommand sends anything to the control queue, with room for any answer.
+func FuzzCommand(f *testing.F) {
+	f.Add([]byte{classMQ, setPairs, 2, 0}, uint16(1))
+	f.Add([]byte{classMQ, setPairs, 0, 0, 0}, uint16(2))
+	f.Add([]byte{0, 0, 1}, uint16(0))
+	f.Fuzz(func(t *testing.T, command []byte, room uint16) {
+		if len(command) > 1<<16 || len(command) == 0 && room == 0 {
+			t.Skip()
+		}
+		p := newPaired(t)
+		p.activate(0)
+		b := p.control.Add(command, int(room))
+		p.control.Kick()
+		if _, n := p.control.WaitUsed(); room > 0 && (n != 1 || b.In[0] > answerError) {
+			t.Fatalf("an answer of %d bytes: % x", n, b.In[:1])
+		}
+		if room > 0 && len(p.failed)+len(p.warned) > 0 {
+			t.Fatal("the device stopped")
+		}
+	})
+}
+
 // TestEveryBufferSizeIsUsed receives one frame into buffers of many sizes.
 func TestEveryBufferSizeIsUsed(t *testing.T) {
 	for _, size := range []int{headerSize + 1, 64, 1526, 4096, 1 << 16} {

@@ -3,6 +3,7 @@ package net
 import (
 	"encoding/binary"
 	"errors"
+	"net"
 	"os"
 	"runtime"
 	"testing"
@@ -47,33 +48,60 @@ func TestStarvedReceiveRingHoldsNothingUp(t *testing.T) {
 	}
 }
 
-// newTap makes a tap that is up, in a network namespace of its own.
-func newTap(t *testing.T) *os.File {
+// newTap makes a tap of some queues that is up, in a network namespace of its own.
+// What is written to wire is what the tap sends.
+func newTap(t *testing.T, queues int) (files []*os.File, wire *os.File) {
 	t.Helper()
-	type result struct {
-		f   *os.File
-		err error
-	}
-	made := make(chan result)
+	made := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread is spoilt
-		f, err := openTap()
-		made <- result{f, err}
+		err := unix.Unshare(unix.CLONE_NEWNET)
+		flags := uint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+		if queues > 1 {
+			flags |= unix.IFF_MULTI_QUEUE
+		}
+		for err == nil && len(files) < queues {
+			var f *os.File
+			if f, err = openTap(flags); err == nil {
+				files = append(files, f)
+			}
+		}
+		if err == nil {
+			wire, err = openWire()
+		}
+		made <- err
 	}()
-	r := <-made
-	if errors.Is(r.err, unix.EPERM) || errors.Is(r.err, unix.ENOENT) {
-		t.Skipf("needs root and /dev/net/tun: %v", r.err)
+	err := <-made
+	t.Cleanup(func() {
+		for _, f := range append(files, wire) {
+			f.Close()
+		}
+	})
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOENT) {
+		t.Skipf("needs root and /dev/net/tun: %v", err)
 	}
-	if r.err != nil {
-		t.Fatal(r.err)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return r.f
+	return files, wire
 }
 
-func openTap() (*os.File, error) {
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+// openWire opens the raw frames of the tap in the calling thread's namespace.
+func openWire() (*os.File, error) {
+	i, err := net.InterfaceByName("tap0")
+	if err != nil {
 		return nil, err
 	}
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), "wire"), unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: i.Index})
+}
+
+// openTap makes a tap in the calling thread's namespace, or one more queue of it, and
+// brings it up.
+func openTap(flags uint16) (*os.File, error) {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
@@ -83,7 +111,7 @@ func openTap() (*os.File, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	req.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+	req.SetUint16(flags)
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, req); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
@@ -104,8 +132,7 @@ func openTap() (*os.File, error) {
 func TestTapRefusesBadOffsets(t *testing.T) {
 	const needsChecksum, tcp4 = 1, 1
 	g := newGuest(t, true)
-	tap := newTap(t)
-	defer tap.Close()
+	tap, _ := newTap(t, 1)
 	if err := g.dev.Attach(tap); err != nil {
 		t.Fatal(err)
 	}

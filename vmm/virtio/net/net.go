@@ -1,9 +1,10 @@
 // Package net is the virtio network device (virtio 1.2, section 5.1) with one
-// pair of queues.
+// pair of queues or several.
 //
 // The device moves Ethernet frames between the rings and a file that it is
 // given while it runs: a tap, whose frames carry struct virtio_net_hdr, or a
-// datagram socket, whose frames are bare. Without a file it stands still.
+// datagram socket, whose frames are bare. Several pairs need a tap with as many
+// queues, each of which is a file. Without a file it stands still.
 //
 // Frames are read into and written from guest memory itself. The device looks
 // at no byte of them, but for the source address where Attach limits it: what the
@@ -12,12 +13,12 @@
 package net
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/microvm/microvm/vmm/virtio"
 )
@@ -34,16 +35,18 @@ const (
 	featureHostTSO6  = 1 << 12
 	featureHostECN   = 1 << 13
 	featureMrgRxbuf  = 1 << 15
+	featureCtrlVQ    = 1 << 17
+	featureMQ        = 1 << 22
 
 	offloads = featureCSUM | featureGuestCSUM | featureGuestTSO4 | featureGuestTSO6 | featureGuestECN |
 		featureHostTSO4 | featureHostTSO6 | featureHostECN
 )
 
-// Queues in order of their index (section 5.1.2).
+// Queues of a pair in order of their index (section 5.1.2).
 const (
 	queueRx = iota
 	queueTx
-	queueCount
+	queuesOfPair
 
 	// queueSize lets the driver post enough for several of the largest frames.
 	queueSize = 256
@@ -60,6 +63,9 @@ type Config struct {
 	// which take checksums and segmentation off the guest's hands. Otherwise
 	// they are datagram sockets.
 	Tap bool
+	// Pairs is how many pairs of queues there are: one if 0, and at most one
+	// without Tap or with a rate.
+	Pairs int
 	// Receive and Send limit what the guest gets and what it sends.
 	Receive, Send Rate
 	// Warn is told when a file goes bad, and of the first frame from a foreign
@@ -70,15 +76,17 @@ type Config struct {
 // Device is a network device. Its methods that are not virtio.Device's may be
 // called at any time from any goroutine.
 type Device struct {
-	config Config
-	counts counters
+	config  Config
+	counts  counters
+	control virtio.Worker // answers the driver's commands
 
 	// mu guards all below.
 	mu     sync.Mutex
-	fd     int // of the file, -1 without one
+	files  files
 	froms  []Address
 	active *virtio.Activation // nil when not active
-	pump   *pump              // runs while there are both
+	wanted int                // pairs that the driver uses, while active
+	pumps  []*pump            // run while there are both, one for each pair
 }
 
 var _ virtio.Device = (*Device)(nil)
@@ -88,7 +96,10 @@ func New(c Config) *Device {
 	if c.Warn == nil {
 		c.Warn = func(error) {}
 	}
-	return &Device{config: c, fd: -1}
+	if c.Pairs < 1 || !c.Tap || c.Receive != (Rate{}) || c.Send != (Rate{}) {
+		c.Pairs = 1
+	}
+	return &Device{config: c}
 }
 
 // ID implements virtio.Device.
@@ -96,19 +107,34 @@ func (d *Device) ID() virtio.DeviceID { return virtio.DeviceNet }
 
 // Features implements virtio.Device.
 func (d *Device) Features() uint64 {
+	features := uint64(featureMAC | featureMrgRxbuf)
 	if d.config.Tap {
-		return featureMAC | featureMrgRxbuf | offloads
+		features |= offloads
 	}
-	return featureMAC | featureMrgRxbuf
+	if d.config.Pairs > 1 {
+		features |= featureCtrlVQ | featureMQ
+	}
+	return features
 }
 
 // QueueSizes implements virtio.Device.
-func (d *Device) QueueSizes() []uint16 { return []uint16{queueRx: queueSize, queueTx: queueSize} }
+func (d *Device) QueueSizes() []uint16 {
+	sizes := slices.Repeat([]uint16{queueSize}, queuesOfPair*d.config.Pairs)
+	if d.config.Pairs > 1 {
+		sizes = append(sizes, controlSize)
+	}
+	return sizes
+}
 
-// ReadConfig implements virtio.Device: of struct virtio_net_config only the
-// address is there (section 5.1.4).
+// ReadConfig implements virtio.Device: of struct virtio_net_config the address is
+// there and, if there are several, the number of pairs (section 5.1.4).
 func (d *Device) ReadConfig(offset uint32, p []byte) {
-	virtio.ReadSpace(d.config.MAC[:], offset, p)
+	space := d.config.MAC[:]
+	if d.config.Pairs > 1 {
+		const status = 2
+		space = binary.LittleEndian.AppendUint16(append(space[:len(space):len(space)], make([]byte, status)...), uint16(d.config.Pairs))
+	}
+	virtio.ReadSpace(space, offset, p)
 }
 
 // WriteConfig implements virtio.Device: the space is read-only.
@@ -122,53 +148,43 @@ func (d *Device) Activate(a virtio.Activation) error {
 	if d.active != nil {
 		return errors.New("activate net: active already")
 	}
-	d.active = &a
-	return d.start()
+	d.active, d.wanted = &a, d.config.Pairs
+	if q := d.controlQueue(); q != nil {
+		d.wanted = 1 // until the driver says more (section 5.1.6.5.5)
+		d.control.Start(q, d.answer, a.Fail)
+	}
+	return d.settle()
 }
 
 // Reset implements virtio.Device. The file stays attached.
 func (d *Device) Reset() {
+	d.control.Stop() // not with mu, which it takes
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.stop()
 	d.active = nil
+	d.stop(0)
 }
 
-// Attach gives the device a copy of the file that its frames come from and go to,
-// in place of any earlier one; it becomes non-blocking. With froms, frames from
-// other addresses are dropped.
-func (d *Device) Attach(f *os.File, froms ...Address) error {
-	fd, err := duplicate(f)
+// Attach gives the device copies of the files that its frames come from and go to,
+// in place of any earlier ones; they become non-blocking. Of a tap they are its
+// queues, at most one for each pair. With froms, frames from other addresses are
+// dropped.
+func (d *Device) Attach(from []*os.File, froms ...Address) error {
+	if len(from) == 0 || len(from) > d.config.Pairs {
+		return fmt.Errorf("attach %d files to a network device with %d pairs of queues", len(from), d.config.Pairs)
+	}
+	all, err := duplicateAll(from)
 	if err != nil {
 		return err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	err = d.detach()
-	d.fd, d.froms = fd, froms
-	return errors.Join(err, d.start())
+	d.files.all, d.froms = all, froms
+	return errors.Join(err, d.settle())
 }
 
-// duplicate makes a descriptor of f that Go's poller knows nothing of.
-func duplicate(f *os.File) (fd int, err error) {
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return -1, fmt.Errorf("open network file: %w", err)
-	}
-	cerr := raw.Control(func(old uintptr) {
-		if fd, err = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0); err != nil {
-			err = fmt.Errorf("copy network file: %w", err)
-			return
-		}
-		if err = unix.SetNonblock(fd, true); err != nil {
-			unix.Close(fd)
-			err = fmt.Errorf("set network file non-blocking: %w", err)
-		}
-	})
-	return fd, errors.Join(cerr, err)
-}
-
-// Detach takes the file away and closes it. Without one it does nothing.
+// Detach takes the files away and closes them. Without any it does nothing.
 func (d *Device) Detach() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -176,38 +192,54 @@ func (d *Device) Detach() error {
 }
 
 func (d *Device) detach() error {
-	d.stop()
-	fd := d.fd
-	d.fd = -1
-	if fd < 0 {
-		return nil
-	}
-	return unix.Close(fd)
+	d.stop(0)
+	return d.files.close()
 }
 
-// start moves frames if there are both a driver with its queues and a file.
-func (d *Device) start() error {
-	if d.active == nil || d.fd < 0 || d.active.Queue(queueRx) == nil || d.active.Queue(queueTx) == nil {
+// settle has frames moved for as many pairs as have rings and a file and are used by
+// the driver.
+func (d *Device) settle() error {
+	n := d.usable()
+	d.stop(n)
+	if n == 0 {
 		return nil
 	}
-	if d.config.Tap {
-		if err := setUpTap(d.fd, d.active.Features); err != nil {
+	if d.config.Tap && len(d.pumps) == 0 {
+		if err := setUpTap(d.files.all[0].fd, d.active.Features); err != nil {
 			return err
 		}
 	}
-	p, err := newPump(d)
-	if err != nil {
+	if err := d.files.use(n); err != nil {
 		return err
 	}
-	d.pump = p
-	p.start()
+	for i := len(d.pumps); i < n; i++ {
+		p, err := newPump(d, i)
+		if err != nil {
+			return err
+		}
+		d.pumps = append(d.pumps, p)
+		p.start()
+	}
 	return nil
 }
 
-func (d *Device) stop() {
-	if d.pump != nil {
-		d.pump.stop()
-		d.pump = nil
+// usable counts the first pairs that have all that they need.
+func (d *Device) usable() (n int) {
+	if d.active == nil {
+		return 0
+	}
+	for n < min(d.wanted, len(d.files.all)) && d.active.Queue(queuesOfPair*n+queueRx) != nil && d.active.Queue(queuesOfPair*n+queueTx) != nil {
+		n++
+	}
+	return n
+}
+
+// stop ends all pumps but the first n.
+func (d *Device) stop(n int) {
+	for len(d.pumps) > n {
+		last := len(d.pumps) - 1
+		d.pumps[last].stop()
+		d.pumps = d.pumps[:last]
 	}
 }
 

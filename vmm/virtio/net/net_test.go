@@ -62,7 +62,7 @@ func (g *guest) attachFD(fd int, froms ...Address) {
 	g.t.Helper()
 	f := os.NewFile(uintptr(fd), "guest")
 	defer f.Close()
-	if err := g.dev.Attach(f, froms...); err != nil {
+	if err := g.dev.Attach([]*os.File{f}, froms...); err != nil {
 		g.t.Fatal(err)
 	}
 }

@@ -27,21 +27,22 @@ type pump struct {
 	running sync.WaitGroup
 }
 
-func newPump(d *Device) (*pump, error) {
+// newPump makes the pump of pair i.
+func newPump(d *Device, i int) (*pump, error) {
 	quit, err := virtio.NewEventFD()
 	if err != nil {
 		return nil, err
 	}
-	p := &pump{fd: d.fd, fail: d.active.Fail, warn: d.config.Warn, froms: d.froms, quit: quit}
+	p := &pump{fd: d.files.all[i].fd, fail: d.active.Fail, warn: d.config.Warn, froms: d.froms, quit: quit}
 	if !d.config.Tap {
 		p.skip = headerSize
 	}
 	p.rx = receiver{
-		pump: p, waiter: virtio.NewWaiter(quit), queue: d.active.Queue(queueRx), counts: &d.counts.rx, pace: pacer{rate: d.config.Receive},
+		pump: p, waiter: virtio.NewWaiter(quit), queue: d.active.Queue(queuesOfPair*i + queueRx), counts: &d.counts.rx, pace: pacer{rate: d.config.Receive},
 		mergeable: d.active.Features&featureMrgRxbuf != 0,
 	}
 	p.tx = sender{
-		pump: p, waiter: virtio.NewWaiter(quit), queue: d.active.Queue(queueTx), counts: &d.counts.tx, pace: pacer{rate: d.config.Send}, foreign: &d.counts.foreign,
+		pump: p, waiter: virtio.NewWaiter(quit), queue: d.active.Queue(queuesOfPair*i + queueTx), counts: &d.counts.tx, pace: pacer{rate: d.config.Send}, foreign: &d.counts.foreign,
 	}
 	return p, nil
 }

@@ -26,6 +26,20 @@ func setUpTap(fd int, features uint64) error {
 	return nil
 }
 
+// attachQueue has a tap's queue take part in its traffic, or not.
+func attachQueue(fd int, on bool) error {
+	req, err := unix.NewIfreq("")
+	if err != nil {
+		return err
+	}
+	flags := uint16(unix.IFF_DETACH_QUEUE)
+	if on {
+		flags = unix.IFF_ATTACH_QUEUE
+	}
+	req.SetUint16(flags)
+	return unix.IoctlIfreq(fd, unix.TUNSETQUEUE, req)
+}
+
 func tapOffloads(features uint64) (offload int) {
 	if features&featureGuestCSUM == 0 {
 		return 0 // the others need it

@@ -30,23 +30,21 @@ func (s *Server) ready() bool {
 	if s.table == nil {
 		return false
 	}
-	started := false
+	usable := false
 	for _, r := range s.rings {
-		if !r.started() {
-			continue
-		}
-		if !s.enabled(r) {
+		if s.usable(r) {
+			usable = true
+		} else if r.started() && !s.opts.Partial {
 			return false
 		}
-		started = true
 	}
-	return started
+	return usable
 }
 
-// enabled takes into account that rings without the protocol feature have no
-// such state.
-func (s *Server) enabled(r *vring) bool {
-	return r.enabled || s.features&featureProtocol == 0
+// usable says that a ring is started and enabled, which rings without the protocol
+// feature always are.
+func (s *Server) usable(r *vring) bool {
+	return r.started() && (r.enabled || s.features&featureProtocol == 0)
 }
 
 func (s *Server) activate() error {
@@ -56,7 +54,7 @@ func (s *Server) activate() error {
 	}
 	queues := make([]*virtio.Queue, len(s.rings))
 	for i, r := range s.rings {
-		if !r.started() {
+		if !s.usable(r) {
 			continue
 		}
 		q, err := r.open(s.table, features)

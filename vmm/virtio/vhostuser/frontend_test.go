@@ -150,6 +150,12 @@ type frontend struct {
 // connect starts a server with an echo device of n queues.
 func connect(t *testing.T, n int) *frontend {
 	t.Helper()
+	return connectWith(t, n, Options{})
+}
+
+// connectWith is connect to a server with other options than usual.
+func connectWith(t *testing.T, n int, options Options) *frontend {
+	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -165,7 +171,8 @@ func connect(t *testing.T, n int) *frontend {
 		failed: make(chan error, 64), served: make(chan error, 1),
 	}
 	f.mem = queuetest.Memory(t, memorySize)
-	s, err := New(os.NewFile(uintptr(fds[1]), "back end"), f.dev, Options{Fail: func(err error) { f.failed <- err }})
+	options.Fail = func(err error) { f.failed <- err }
+	s, err := New(os.NewFile(uintptr(fds[1]), "back end"), f.dev, options)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -77,7 +77,12 @@ func (s *Server) setVringEnable(m *message) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.enabled = v.num != 0
+	if enabled := v.num != 0; enabled != r.enabled {
+		if s.opts.Partial {
+			s.pause() // and go on with other rings
+		}
+		r.enabled = enabled
+	}
 	return nil, nil
 }
 

@@ -8,7 +8,8 @@
 //
 // A device gets all its queues at once, while the front end starts and enables
 // ring by ring. So the device is active exactly while at least one ring is
-// started and every started ring is enabled; whatever changes a ring or the
+// started and every started ring is enabled, or, if Options say so, with those
+// that are; whatever changes a ring or the
 // memory in between resets the device first. Requests that were in flight then
 // are lost, as at any reset; front ends change nothing while the guest's driver
 // is up.
@@ -35,6 +36,10 @@ type Options struct {
 	// NoConfig hides that configuration space can be read from here, for
 	// front ends that keep it themselves and complain.
 	NoConfig bool
+	// Partial has the device run on the rings that are enabled even if others
+	// are only started, as those of a network device are whose driver uses fewer
+	// pairs of queues than there are.
+	Partial bool
 }
 
 // Server serves one device on one connection.

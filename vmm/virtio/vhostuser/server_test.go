@@ -95,6 +95,42 @@ func TestDeviceStartsWithTheLastRing(t *testing.T) {
 	f.echo(1, "hello")
 }
 
+// TestPartialDevice runs with those of the started rings that are enabled.
+func TestPartialDevice(t *testing.T) {
+	f := connectWith(t, 3, Options{Partial: true})
+	f.negotiate()
+	f.start(0, 0)
+	f.start(1, 0)
+	f.sync()
+	if n, _ := f.dev.active(); n != 0 {
+		t.Fatal("active with all rings disabled")
+	}
+	for round := range 3 {
+		f.enable(0, 1)
+		f.sync()
+		if _, a := f.dev.active(); a.Queue(0) == nil || a.Queue(1) != nil {
+			t.Fatalf("queues %v, want the first", a.Queues)
+		}
+		f.echo(0, "one ring")
+		f.enable(1, 1)
+		f.enable(1, 1) // that changes nothing
+		f.sync()
+		n, a := f.dev.active()
+		if n != 3*round+2 || a.Queue(0) == nil || a.Queue(1) == nil || a.Queue(2) != nil {
+			t.Fatalf("%d activations, queues %v", n, a.Queues)
+		}
+		f.echo(0, "two rings")
+		f.echo(1, "two rings")
+		f.enable(1, 0)
+		f.echo(0, "one ring again")
+		f.enable(0, 0)
+		f.sync()
+		if f.dev.resets() != 3*(round+1) {
+			t.Errorf("%d resets", f.dev.resets())
+		}
+	}
+}
+
 func TestBuffersThatWaitAreServed(t *testing.T) {
 	f := connect(t, 1)
 	b := f.rings[0].Add([]byte("early"), 16)

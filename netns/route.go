@@ -49,7 +49,7 @@ var dead = []int{unix.RTN_BLACKHOLE, unix.RTN_UNREACHABLE, unix.RTN_PROHIBIT, un
 func readRoute(r *netlink.Route, names map[int]string) (api.Route, bool) {
 	route := api.Route{
 		Destination: destination(r), Gateway: gateway(r.Gw, r.Via), Source: addr(r.Src), Table: r.Table, Type: r.Type, Scope: int(r.Scope),
-		Protocol: int(r.Protocol), Priority: r.Priority, Flags: r.Flags & unix.RTNH_F_ONLINK,
+		Protocol: int(r.Protocol), Priority: r.Priority, TOS: r.Tos, Flags: r.Flags & unix.RTNH_F_ONLINK,
 		MTU: r.MTU, MTULock: r.MTULock, AdvMSS: r.AdvMSS, HopLimit: r.Hoplimit, InitCwnd: r.InitCwnd, InitRwnd: r.InitRwnd,
 	}
 	if slices.Contains(dead, r.Type) {

@@ -99,6 +99,8 @@ type Route struct {
 	Scope       int          `json:"scope,omitempty"`
 	Protocol    int          `json:"protocol,omitempty"`
 	Priority    int          `json:"priority,omitempty"`
+	// TOS is of the packets that it is for, of all if 0.
+	TOS int `json:"tos,omitempty"`
 	// Flags are RTNH_F_*.
 	Flags int `json:"flags,omitempty"`
 	// MTU in bytes; 0 is the interface's. With MTULock it is not looked for a

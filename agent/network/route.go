@@ -42,7 +42,7 @@ func (n *Network) setRoutes(links map[string]netlink.Link, want []api.Route) err
 func route(links map[string]netlink.Link, r *api.Route) (*netlink.Route, error) {
 	n := &netlink.Route{
 		Dst: ipNet(r.Destination), Table: r.Table, Type: r.Type, Scope: netlink.Scope(r.Scope),
-		Protocol: netlink.RouteProtocol(r.Protocol), Priority: r.Priority, Flags: r.Flags,
+		Protocol: netlink.RouteProtocol(r.Protocol), Priority: r.Priority, Tos: r.TOS, Flags: r.Flags,
 		MTU: r.MTU, MTULock: r.MTULock, AdvMSS: r.AdvMSS, Hoplimit: r.HopLimit, InitCwnd: r.InitCwnd, InitRwnd: r.InitRwnd,
 	}
 	n.Gw, n.Via = gateway(r.Gateway, r.Destination)
@@ -95,5 +95,5 @@ func key(r *netlink.Route) string {
 	if table == 0 {
 		table = unix.RT_TABLE_MAIN
 	}
-	return fmt.Sprint(dst, " ", table, " ", r.Priority, " ", r.LinkIndex)
+	return fmt.Sprint(dst, " ", table, " ", r.Tos, " ", r.Priority, " ", r.LinkIndex)
 }

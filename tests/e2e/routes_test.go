@@ -48,6 +48,7 @@ func TestGuestSeesWhatTheNamespaceHas(t *testing.T) {
 		"route add 10.94.0.0/16 nexthop via 10.77.0.1 dev eth0 weight 3 nexthop via 192.0.2.1 dev eth0 onlink",
 		"-6 route add fd91::/64 via fd77::1 mtu 1300 metric 9 table 300", "-6 route add fd92::/64 dev eth0",
 		"-6 route add fd94::/64 nexthop via fd77::1 dev eth0 nexthop via fd77::5 dev eth0 weight 2",
+		"route add 10.97.0.0/16 via 10.77.0.1", "route add 10.97.0.0/16 tos 0x10 via 10.77.0.6",
 		"route add throw 10.95.0.0/16 table 300", "route add prohibit 10.96.0.0/16", "-6 route add blackhole fd95::/64",
 		"rule add iif eth0 ipproto tcp dport 80-90 lookup 300 priority 500", "rule add oif eth0 uidrange 1000-2000 lookup 300 priority 501",
 		"rule add not from 10.77.0.0/24 fwmark 0x10/0xf0 tos 0x10 lookup 300 priority 502", "rule add priority 600 lookup main suppress_prefixlength 0",

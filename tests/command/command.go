@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
 // Patience bounds every command: emulated machines are slow, but one that takes
@@ -59,7 +61,9 @@ func (c *Command) Run() Outcome {
 	cmd.WaitDelay = 20 * time.Second
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	began := time.Now()
 	err := cmd.Run()
+	labtest.Tell(c.t, began)
 	if ctx.Err() != nil {
 		c.t.Errorf("%v: hangs", c.args)
 	}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/microvm/microvm/tests/busybox"
 	"github.com/microvm/microvm/tests/inventory"
+	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
 // patience bounds every command: emulated machines are slow, but a command
@@ -212,7 +213,9 @@ func (c *command) run() outcome {
 	cmd := c.exec(ctx)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	began := time.Now()
 	err := cmd.Run()
+	labtest.Tell(c.t, began)
 	if ctx.Err() != nil {
 		c.t.Errorf("%v: hangs\n%s", c.args, stderr.String())
 	}
@@ -283,6 +286,7 @@ func (s *site) launchWith(c *command, output string) {
 	defer cancel()
 	cmd := c.exec(ctx)
 	cmd.Stdout, cmd.Stderr = f, f
+	defer labtest.Tell(s.t, time.Now())
 	if err := cmd.Run(); err != nil {
 		out, _ := os.ReadFile(output)
 		s.t.Fatalf("%v: %v: %s", c.args, err, out)

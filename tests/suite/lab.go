@@ -106,8 +106,9 @@ func (s *suite) runInLab(b binary, names []string, res *result, log io.Writer) (
 	cmd.WaitDelay = 30 * time.Second
 	cmd.Dir = b.dir
 	cmd.Env = append(os.Environ(), s.env...)
+	heard := func() { watchdog.Reset(stall) }
 	var stderr bytes.Buffer
-	cmd.Stderr = io.MultiWriter(&stderr, log)
+	cmd.Stderr = &listener{w: io.MultiWriter(&stderr, log), heard: heard}
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		return false, err
@@ -115,23 +116,29 @@ func (s *suite) runInLab(b binary, names []string, res *result, log io.Writer) (
 	if err := cmd.Start(); err != nil {
 		return false, err
 	}
-	heard := &listener{r: stdout, heard: func() { watchdog.Reset(stall) }}
-	err = errors.Join(res.convert(heard, filepath.Base(b.path), log), cmd.Wait())
+	err = errors.Join(res.convert(&listener{r: stdout, heard: heard}, filepath.Base(b.path), log), cmd.Wait())
 	if errors.Is(context.Cause(ctx), errStalled) {
 		return true, nil
 	}
 	if err != nil && (len(res.with("fail")) == 0 || brokeOff(cmd)) {
-		return false, fmt.Errorf("%s: %s", firstLine(err.Error()), strings.TrimSpace(stderr.String()))
+		said := stderr.String()
+		return false, fmt.Errorf("%s: %s", firstLine(err.Error()), strings.TrimSpace(said[max(0, len(said)-4096):]))
 	}
 	return false, nil
 }
 
 var errStalled = errors.New("nothing heard from the lab")
 
-// listener reports every read of r.
+// listener reports every read of r, or write to w.
 type listener struct {
 	r     io.Reader
+	w     io.Writer
 	heard func()
+}
+
+func (l *listener) Write(p []byte) (int, error) {
+	l.heard()
+	return l.w.Write(p)
 }
 
 func (l *listener) Read(p []byte) (int, error) {

@@ -115,6 +115,15 @@ kubernetes-down: ## end it, and leave nothing
 kubernetes-test: ## try on it what Kubernetes promises, with runc too (TESTS=regular expression)
 	@CGO_ENABLED=0 $(GO) test -count=1 -timeout=3h -v $(if $(TESTS),-run '$(TESTS)') ./tests/kubernetes
 
+.PHONY: kubernetes-lab
+kubernetes-lab: build lab-binaries ## try it with pods on KVM: a control plane here, kubelet and pods in the lab (TESTS=regular expression)
+	$(call need,$(KUBERNETES_PACKAGES))
+	@mkdir -p $(BIN)/tests tests/out
+	CGO_ENABLED=0 $(GO) build -o $(BIN)/tests/ ./tests/kubernetes/cmd/node ./tests/kubernetes/cmd/health
+	CGO_ENABLED=0 $(GO) test -c -o $(BIN)/tests/ ./tests/kubernetes
+	@export GO=$(GO); kubernetes=$$(tests/kubernetes/programs/build-kubernetes); containerd=$$(tests/shim/build-containerd); runc=$$(tests/shim/build-runc-shim); \
+	tests/kubernetes/in-lab '$(TESTS)' --kubernetes $$kubernetes --containerd $$containerd --runc $$runc --bin $(CURDIR)/$(BIN)
+
 ROUNDS ?= 200
 SEED ?= 1
 .PHONY: chaos

@@ -17,7 +17,7 @@ import (
 )
 
 // patience is for what has to happen; the machine may be slow.
-const patience = 5 * time.Minute
+var patience = node.Patience(5 * time.Minute)
 
 // space is a namespace for the pods of a test, all of one runtime class.
 type space struct {

@@ -3,8 +3,6 @@ package kubernetes
 import (
 	"strings"
 	"testing"
-
-	"github.com/microvm/microvm/tests/kubernetes/node"
 )
 
 const server = `
@@ -26,7 +24,7 @@ func TestService(t *testing.T) {
 		for _, ip := range strings.Fields(s.run("web", "ip -o addr show dev eth0 scope global | sed 's,.*inet6* \\([^/]*\\)/.*,\\1,'")) {
 			s.expect("from "+ip, s.run("client", get(ip, "8080")), "web")
 		}
-		s.expect("node port", fetch(s, node.Address+":"+s.get("service/web", ".spec.ports[0].nodePort")), "web")
+		s.expect("node port", fetch(s, s.node.Address()+":"+s.get("service/web", ".spec.ports[0].nodePort")), "web")
 		s.expect("service from its own pod", s.run("web", get(address, "80")), "web")
 		s.expect("port of the API", s.run("client", "nc -w 30 $KUBERNETES_SERVICE_HOST $KUBERNETES_SERVICE_PORT </dev/null && echo open"), "open")
 	})
@@ -43,7 +41,7 @@ func TestHostPort(t *testing.T) {
 	each(t, func(s *space) {
 		s.pod("web", strings.Replace(server, "containerPort: 8080", "containerPort: 8080, hostPort: 18080", 1))
 		s.ready("web")
-		s.expect("answer", fetch(s, node.Address+":18080"), "web")
+		s.expect("answer", fetch(s, s.node.Address()+":18080"), "web")
 	})
 }
 
@@ -70,7 +68,7 @@ containers: [{name: main, image: IMAGE}]
 // that it publishes, by probes and kubectl, too.
 func TestUserModeNetwork(t *testing.T) {
 	s := newSpace(t, "microvm")
-	s.annotated("p", `io.microvm.network: user, io.microvm.publish: "`+node.Address+`:18081:8080,127.0.0.1:18081:8080"`, `
+	s.annotated("p", `io.microvm.network: user, io.microvm.publish: "`+s.node.Address()+`:18081:8080,127.0.0.1:18081:8080"`, `
 hostNetwork: true
 containers:
 - name: main
@@ -79,9 +77,9 @@ containers:
   readinessProbe: {tcpSocket: {port: 18081}, periodSeconds: 1}
 `)
 	s.ready("p")
-	s.expect("address of the pod", s.get("pod/p", ".status.podIP"), node.Address)
-	s.expect("from the host", fetch(s, node.Address+":18081"), "here")
+	s.expect("address of the pod", s.get("pod/p", ".status.podIP"), s.node.Address())
+	s.expect("from the host", fetch(s, s.node.Address()+":18081"), "here")
 	s.expect("port of the API", s.run("p", "nc -w 30 $KUBERNETES_SERVICE_HOST $KUBERNETES_SERVICE_PORT </dev/null && echo open"), "open")
-	s.expect("the host's interface "+node.Address, s.run("p", "ip -o addr | grep -c 'inet "+node.Address+"/' || true"), "0")
+	s.expect("the host's interface "+s.node.Address(), s.run("p", "ip -o addr | grep -c 'inet "+s.node.Address()+"/' || true"), "0")
 	s.expect("through kubectl", fetch(s, forwarded(s, forward(s, "p", "18081"))), "here")
 }

@@ -31,13 +31,16 @@ var identities = []identity{
 	{
 		file: "kube-apiserver", user: "kube-apiserver",
 		names:     []string{"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"},
-		addresses: []net.IP{net.ParseIP(Address), net.ParseIP(apiService)},
+		addresses: []net.IP{net.ParseIP(controlAddress), net.ParseIP(apiService)},
 	},
 	{file: "kube-apiserver-client", user: "kube-apiserver-client", group: "system:masters"},
 	{file: "kube-controller-manager", user: "system:kube-controller-manager"},
 	{file: "kube-scheduler", user: "system:kube-scheduler"},
 	{file: "kube-proxy", user: "system:kube-proxy"},
-	{file: "kubelet", user: "system:node:" + Name, group: "system:nodes", names: []string{Name}, addresses: []net.IP{net.ParseIP(Address)}},
+	{
+		file: "kubelet", user: "system:node:" + Name, group: "system:nodes",
+		names: []string{Name}, addresses: []net.IP{net.ParseIP(controlAddress), net.ParseIP(workerAddress)},
+	},
 }
 
 func (n *Node) certificate(name string) string { return n.path("pki", name+".crt") }
@@ -71,6 +74,28 @@ func (n *Node) writeCertificates() error {
 		leaf.DNSNames, leaf.IPAddresses = id.names, id.addresses
 		if _, err := n.issue(id.file, leaf, root, signer); err != nil {
 			return fmt.Errorf("certificate of %s: %w", id.file, err)
+		}
+	}
+	return nil
+}
+
+// copyCertificates takes from a control plane's node what a worker needs, and what
+// its administrator does.
+func (n *Node) copyCertificates(control *Node) error {
+	if err := os.MkdirAll(n.path("pki"), 0o700); err != nil {
+		return err
+	}
+	files := []string{"ca.crt"}
+	for _, user := range []string{"admin", "kubelet", "kube-proxy"} {
+		files = append(files, user+".crt", user+".key")
+	}
+	for _, name := range files {
+		text, err := os.ReadFile(control.path("pki", name))
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(n.path("pki", name), text, 0o600); err != nil {
+			return err
 		}
 	}
 	return nil

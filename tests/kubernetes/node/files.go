@@ -38,7 +38,7 @@ func (n *Node) fill(file, template, user string) error {
 		return err
 	}
 	filled := strings.NewReplacer(
-		"DIR", n.Dir, "ADDRESS", Address, "NAME", Name, "USER", user,
+		"DIR", n.Dir, "ADDRESS", n.Address(), "SERVER", controlAddress, "NAME", Name, "USER", user,
 		"PODS", pods, "SIX", pods6, "BRIDGE", bridge, "SANDBOX", SandboxImage,
 	).Replace(string(text))
 	file = n.path(file)

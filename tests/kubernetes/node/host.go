@@ -55,18 +55,35 @@ func (n *Node) restoreSettings() error {
 	return err
 }
 
-// addLink makes the interface with the node's address: a bridge that nothing is
+// addLink makes the interface with the control plane's address: a bridge that nothing is
 // on, since not every kernel has dummies.
 func addLink() error {
 	l := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: link}}
 	if err := netlink.LinkAdd(l); err != nil {
 		return err
 	}
-	address := &net.IPNet{IP: net.ParseIP(Address), Mask: net.CIDRMask(32, 32)}
+	address := &net.IPNet{IP: net.ParseIP(controlAddress), Mask: net.CIDRMask(32, 32)}
 	if err := netlink.AddrAdd(l, &netlink.Addr{IPNet: address}); err != nil {
 		return err
 	}
 	return netlink.LinkSetUp(l)
+}
+
+// prepareNetwork has the kernel show pods' frames to the packet filter, where that is
+// a module, and gives a worker by itself a way to the control plane's host, and so one
+// to services: whatever has no route is sent nowhere, not even elsewhere.
+func (n *Node) prepareNetwork() error {
+	if n.Role != Worker {
+		return nil
+	}
+	if _, err := n.output("", "modprobe", "br_netfilter"); err != nil {
+		return err
+	}
+	route := &netlink.Route{Gw: net.ParseIP(workerGateway)}
+	if err := netlink.RouteAdd(route); err != nil {
+		return fmt.Errorf("add route through %s: %w: is the lab's -network %s?", workerGateway, err, WorkerNetwork)
+	}
+	return nil
 }
 
 // removeLinks removes it, and the pods' bridge.

@@ -1,6 +1,7 @@
 // Package node runs a Kubernetes cluster of one node on this host: etcd, the
 // control plane, kubelet, kube-proxy, containerd with this runtime beside runc, and
-// CNI's bridge. All that it keeps is in one directory; what it makes elsewhere
+// CNI's bridge; or the control plane alone, whose worker is in the lab, where pods
+// have KVM and daemons are slow. All that it keeps is in one directory; what it makes elsewhere
 // (processes, interfaces, packet filter rules, control groups, settings of the
 // kernel) it takes back. There can be one such node on a host: its ports are
 // Kubernetes' own.
@@ -20,15 +21,21 @@ import (
 const DefaultDir = "/var/lib/microvm-kubernetes"
 
 const (
-	// Address is the node's own, on an interface without a network. What
-	// is the host's beside it does not matter.
-	Address = "10.243.0.1"
+	// controlAddress is the control plane's, on an interface without a network, and
+	// that of a node which is all of the cluster. What is the host's beside it
+	// does not matter.
+	controlAddress = "10.243.0.1"
+	// WorkerNetwork is that of the control plane's host, which has its first
+	// address, and of a worker by itself, which has the second.
+	WorkerNetwork = "10.243.1.0/30"
+	workerGateway = "10.243.1.1"
+	workerAddress = "10.243.1.2"
 	// Name is the node's in Kubernetes.
 	Name = "node"
 	// Label is of nodes that have this runtime: its class wants it.
 	Label = "microvm=installed"
 
-	link     = "mvkube0" // has Address
+	link     = "mvkube0" // has controlAddress
 	bridge   = "mvkube1" // has the pods
 	services = "10.96.0.0/16"
 	pods     = "10.244.0.0/16"
@@ -53,77 +60,73 @@ type Programs struct {
 
 // Node is a node that is or was in Dir.
 type Node struct {
-	Dir      string
+	Dir      string `json:"-"`
+	Role     Role
 	Programs Programs
 }
 
 // Open finds the node in a directory.
 func Open(dir string) (*Node, error) {
 	n := &Node{Dir: dir}
-	text, err := os.ReadFile(n.path("programs.json"))
+	text, err := os.ReadFile(n.stateFile())
 	if err != nil {
 		return nil, fmt.Errorf("find node in %s: %w: run `make kubernetes`", dir, err)
 	}
-	if err := json.Unmarshal(text, &n.Programs); err != nil {
-		return nil, fmt.Errorf("read %s: %w", n.path("programs.json"), err)
+	if err := json.Unmarshal(text, n); err != nil {
+		return nil, fmt.Errorf("read %s: %w", n.stateFile(), err)
 	}
 	return n, nil
 }
 
-// Up starts a node in a directory, which it makes, and returns when pods can run.
-// What it has started is ended if it fails.
-func Up(dir string, p Programs, say func(string)) (*Node, error) {
-	n := &Node{Dir: dir, Programs: p}
-	if _, err := os.Stat(dir); err == nil {
-		return nil, fmt.Errorf("start node: %s exists: a node is or was running there: run `make kubernetes-down`", dir)
-	}
-	if err := n.begin(say); err != nil {
-		return nil, errors.Join(fmt.Errorf("start node: %w", err), n.Down(func(string) {}))
-	}
-	return n, nil
+// Up starts a node with all of a cluster, or its control plane alone, in a directory,
+// which it makes, and returns when pods can run, or a worker can join. What it has
+// started is ended if it fails.
+func Up(dir string, role Role, p Programs, say func(string)) (*Node, error) {
+	n := &Node{Dir: dir, Role: role, Programs: p}
+	return n, n.start(n.writeCertificates, say)
 }
 
-// begin is Up without an end to what was started.
-func (n *Node) begin(say func(string)) error {
-	for _, step := range []struct {
-		about string
-		do    func() error
-	}{
-		{"directory " + n.Dir, n.makeDir},
-		{"settings of the kernel are kept", n.keepSettings},
-		{"interface " + link + " with " + Address, addLink},
-		{"certificates", n.writeCertificates},
-		{"configuration", n.writeFiles},
-		{"microvm-runtime install", n.Install},
-		{"images", n.makeImages},
-		{"containerd, etcd", func() error { return n.startAll("containerd", "etcd") }},
-		{"import of images", n.importImages},
-		{"kube-apiserver", func() error { return n.startAll("kube-apiserver") }},
-		{"kube-controller-manager, kube-scheduler, kubelet, kube-proxy", func() error {
-			return n.startAll("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
-		}},
-		{"runtime classes microvm, runc", n.AddClasses},
-		{"node is ready", n.awaitReady},
-	} {
+// Join starts a worker in a directory of its own, for the control plane whose
+// directory is given.
+func Join(dir, control string, say func(string)) (*Node, error) {
+	c, err := Open(control)
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{Dir: dir, Role: Worker, Programs: c.Programs}
+	return n, n.start(func() error { return n.copyCertificates(c) }, say)
+}
+
+// start is Up with what gets the certificates.
+func (n *Node) start(certificates func() error, say func(string)) error {
+	if _, err := os.Stat(n.Dir); err == nil {
+		return fmt.Errorf("start node: %s exists: a node is or was running there: run `make kubernetes-down`", n.Dir)
+	}
+	for _, step := range n.steps(certificates) {
+		if n.Role&step.of == 0 {
+			continue
+		}
 		if err := step.do(); err != nil {
-			return fmt.Errorf("%s: %w", step.about, err)
+			return errors.Join(fmt.Errorf("start node: %s: %w", step.about, err), n.Down(func(string) {}))
 		}
 		say(step.about)
 	}
 	return nil
 }
 
-// makeDir makes the directory and writes down which programs run.
+// makeDir makes the directory and writes down what the node is.
 func (n *Node) makeDir() error {
 	if err := os.MkdirAll(n.path("run"), 0o755); err != nil {
 		return err
 	}
-	text, err := json.Marshal(n.Programs)
+	text, err := json.Marshal(n)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(n.path("programs.json"), text, 0o600)
+	return os.WriteFile(n.stateFile(), text, 0o600)
 }
+
+func (n *Node) stateFile() string { return n.path("node.json") }
 
 // Kubeconfig is the file with which kubectl is the cluster's administrator.
 func (n *Node) Kubeconfig() string { return n.path("admin.kubeconfig") }

@@ -31,7 +31,7 @@ func (n *Node) commandLine(name string) []string {
 			"--bind-address=127.0.0.1", "--leader-elect=false")
 	case "kubelet":
 		return kubernetes("--kubeconfig", client, "--config", n.path("kubelet.yaml"), "--root-dir", n.path("kubelet"),
-			"--hostname-override", Name, "--node-ip", Address, "--node-labels", Label)
+			"--hostname-override", Name, "--node-ip", n.Address(), "--node-labels", Label)
 	case "kube-proxy":
 		return kubernetes("--config", n.path("kube-proxy.yaml"))
 	}
@@ -46,7 +46,7 @@ const (
 
 func (n *Node) apiserverFlags() []string {
 	return []string{
-		"--etcd-servers", etcdURL, "--bind-address", Address, "--advertise-address", Address,
+		"--etcd-servers", etcdURL, "--bind-address", controlAddress, "--advertise-address", controlAddress,
 		"--service-cluster-ip-range", services, "--allow-privileged",
 		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
 		"--client-ca-file", n.certificate("ca"),

@@ -76,11 +76,21 @@ func (s *supervisor) recordNetwork(fingerprint string) {
 	}
 }
 
-// networkGrace bounds the wait for the monitor, in all and between two looks.
 const (
-	networkGrace = 5 * time.Second
-	networkPause = 10 * time.Millisecond
+	// networkGrace bounds the wait for a monitor that does nothing, restlessGrace that
+	// for a namespace that changes all the time. networkPause is between two looks.
+	networkGrace  = 30 * time.Second
+	restlessGrace = 5 * time.Second
+	networkPause  = 10 * time.Millisecond
 )
+
+// networkWait is a wait for the guest's network, which was first at the beginning.
+type networkWait struct{ first string }
+
+// over tells whether it is, when the guest's network is now got and its namespace want.
+func (w networkWait) over(waited time.Duration, got, want string) bool {
+	return got == want || waited >= networkGrace || waited >= restlessGrace && got != w.first
+}
 
 // awaitNetwork waits until the guest has what is in the container's network
 // namespace: engines put interfaces there between create and start.
@@ -95,17 +105,22 @@ func (e *Engine) awaitNetwork(ctx context.Context, s *state.State) {
 		return
 	}
 	defer in.Close()
-	for end := time.Now().Add(networkGrace); time.Now().Before(end) && ctx.Err() == nil; time.Sleep(networkPause) {
+	first, _ := os.ReadFile(path)
+	wait := networkWait{first: string(first)}
+	for began := time.Now(); ctx.Err() == nil; time.Sleep(networkPause) {
 		want, err := network.Fingerprint(in)
 		if err != nil {
 			e.log(s.ID).WithError(err).Debug("the network namespace cannot be read")
 			return
 		}
-		if got, _ := os.ReadFile(path); string(got) == want {
+		got, _ := os.ReadFile(path)
+		if waited := time.Since(began); wait.over(waited, string(got), want) {
+			if string(got) != want {
+				e.log(s.ID).Warnf("the guest's network is not yet what its namespace is after %v", waited.Round(time.Second))
+			}
 			return
 		}
 	}
-	e.log(s.ID).Warnf("the guest's network is not yet what its namespace is after %v", networkGrace)
 }
 
 // connect gives the guest what is in the namespace, now and from now on.
@@ -216,6 +231,19 @@ func (n *Network) Connect(ctx context.Context, vm *sandbox.VM) error {
 		}
 	}()
 	return nil
+}
+
+// CatchUp has the guest have what is in the namespace now, as far as that works within
+// half a minute: engines put interfaces there between create and start.
+func (n *Network) CatchUp(ctx context.Context, vm *sandbox.VM) {
+	if n == nil || n.namespace == nil || n.namespace.NICs == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, networkGrace)
+	defer cancel()
+	if err := n.namespace.CatchUp(ctx, networkGuest{vm}); err != nil {
+		n.log.WithError(err).Warn("the guest's network is not what its namespace is")
+	}
 }
 
 // PID is that of the process of a user-mode network, once connected; 0 if there is

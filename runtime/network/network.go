@@ -48,7 +48,8 @@ type Namespace struct {
 	// its interfaces have in the namespace.
 	OwnMAC bool
 	Log    *logrus.Entry
-	// Synced is told, by its Fingerprint, what the guest has got; may be nil.
+	// Synced is told, by its Fingerprint, what the guest has got, or could not be
+	// given; may be nil.
 	Synced func(fingerprint string)
 
 	mu   sync.Mutex
@@ -117,14 +118,14 @@ func (n *Namespace) Sync(ctx context.Context, g Guest) (*netns.Contents, error) 
 		want.Interfaces = append(want.Interfaces, l.Interface)
 	}
 	all = append(all, g.SetNetwork(ctx, want))
-	if err := errors.Join(all...); err != nil {
-		return contents, err
+	found, err := fingerprint(contents), errors.Join(all...)
+	if err == nil {
+		n.told = found
 	}
-	n.told = fingerprint(contents)
-	if n.Synced != nil {
-		n.Synced(n.told)
+	if n.Synced != nil && ctx.Err() == nil {
+		n.Synced(found)
 	}
-	return contents, nil
+	return contents, err
 }
 
 // fingerprint differs for what differs in a guest. The time that addresses have
@@ -262,6 +263,15 @@ func (n *Namespace) Follow(ctx context.Context, g Guest) error {
 			n.Log.WithError(err).Warn("the guest's network differs from its namespace")
 		}
 	}
+}
+
+// CatchUp gives the guest at once what Follow has not given it yet, if anything.
+func (n *Namespace) CatchUp(ctx context.Context, g Guest) error {
+	if !n.changed() {
+		return nil
+	}
+	_, err := n.Sync(ctx, g)
+	return err
 }
 
 // changed tells whether the namespace is not what the guest has got.

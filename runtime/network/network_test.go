@@ -50,6 +50,50 @@ func emptyNamespace(t *testing.T) (in *netns.Namespace) {
 	return in
 }
 
+// addAddress changes a namespace.
+func addAddress(t *testing.T, in *netns.Namespace, address string) {
+	t.Helper()
+	err := in.Do(func() error {
+		lo, err := netlink.LinkByName("lo")
+		if err != nil {
+			return err
+		}
+		a, err := netlink.ParseAddr(address)
+		if err != nil {
+			return err
+		}
+		return netlink.AddrAdd(lo, a)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestCatchUp tells the guest of a change at once, and only once.
+func TestCatchUp(t *testing.T) {
+	g := make(toldGuest, 10)
+	n := &Namespace{In: emptyNamespace(t), Log: logrus.NewEntry(logrus.New())}
+	if _, err := n.Sync(t.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	before := <-g
+	addAddress(t, n.In, "10.99.0.1/32")
+	for range 2 {
+		if err := n.CatchUp(t.Context(), g); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(g) != 1 {
+		t.Fatalf("the guest is told %d times", len(g))
+	}
+	if after := <-g; len(after.Loopback) != len(before.Loopback)+1 {
+		t.Errorf("loopback has %v, and had %v", after.Loopback, before.Loopback)
+	}
+	if err := n.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestChangeBeforeTheWatch reaches the guest, though no event tells of it.
 func TestChangeBeforeTheWatch(t *testing.T) {
 	g := make(toldGuest, 10)
@@ -59,20 +103,7 @@ func TestChangeBeforeTheWatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := <-g
-	err := n.In.Do(func() error {
-		lo, err := netlink.LinkByName("lo")
-		if err != nil {
-			return err
-		}
-		a, err := netlink.ParseAddr("10.99.0.1/32")
-		if err != nil {
-			return err
-		}
-		return netlink.AddrAdd(lo, a)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	addAddress(t, n.In, "10.99.0.1/32")
 	ended := make(chan error)
 	go func() { ended <- n.Follow(ctx, g) }()
 	select {

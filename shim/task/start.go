@@ -38,6 +38,9 @@ func (s *Service) start(ctx context.Context, t *task, p *process, r *api.StartRe
 	if err := p.io.admit(); err != nil {
 		return err
 	}
+	if p.exec == "" {
+		t.machine.net.CatchUp(ctx, t.machine.vm)
+	}
 	if _, err := ask(ctx, t, workGrace, r, t.guest.Start); err != nil {
 		return err
 	}

@@ -97,7 +97,7 @@ restartPolicy: Never
 containers: [{name: main, image: IMAGE, command: [sh, -c, 'for i in 1 2 3 4 5; do echo out $i; echo err $i >&2; sleep 0.3; done; printf unfinished']}]
 `)
 		s.wait("pod/p", "jsonpath={.status.containerStatuses[0].started}") // or has ended
-		followed := s.kubectl("logs", "-f", "p")
+		followed := s.kubectl("logs", "-f", "p", "--pod-running-timeout="+patience.String())
 		if want := 11; strings.Count(followed+"\n", "\n") != want || !strings.HasSuffix(followed, "unfinished") {
 			s.Errorf("followed: %q", followed)
 		}

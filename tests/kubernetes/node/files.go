@@ -39,7 +39,7 @@ func (n *Node) fill(file, template, user string) error {
 	}
 	filled := strings.NewReplacer(
 		"DIR", n.Dir, "ADDRESS", n.Address(), "SERVER", controlAddress, "NAME", Name, "USER", user,
-		"PODS", pods, "SIX", pods6, "BRIDGE", bridge, "SANDBOX", SandboxImage,
+		"PODS", pods, "SIX", pods6, "BRIDGE", bridge, "SANDBOX", SandboxImage, "PATIENCE", patience.String(),
 	).Replace(string(text))
 	file = n.path(file)
 	return errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(filled), 0o600))

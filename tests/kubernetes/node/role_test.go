@@ -71,7 +71,7 @@ func TestWorkerJoins(t *testing.T) {
 // TestWholeNode asks and answers at one address.
 func TestWholeNode(t *testing.T) {
 	n := made(t, Whole, (*Node).writeCertificates)
-	expectIn(t, "kubelet's configuration", text(t, n, "kubelet.yaml"), "address: 10.243.0.1\n")
+	expectIn(t, "kubelet's configuration", text(t, n, "kubelet.yaml"), "address: 10.243.0.1\n", "runtimeRequestTimeout: "+patience.String()+"\n")
 	expectIn(t, "kubelet's client", text(t, n, "kubelet.kubeconfig"), "https://10.243.0.1:6443")
 	found, err := Open(n.Dir)
 	if err != nil || *found != *n {

@@ -8,11 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// timerSlack is how late a timer of the file server may be: the Go runtime looks after
-// its threads every 20 microseconds while some work, and each look costs more than many
-// a request. It is not the millisecond of the VM process (package runtime/sandbox), as
-// a thread that is about to take over a request of another's sleeps for as long, too.
-const timerSlack = 250 * time.Microsecond
+// timerSlack is how late a timer of the file server may be, as for the VM process
+// (package runtime/sandbox): the Go runtime looks after its threads every 20 microseconds
+// while some work, and each look costs more than many a request, most of all where the
+// processor has other work. A thread that is about to take over a request of another's
+// sleeps for as long, too, which is seldom and was not seen in any figure.
+const timerSlack = time.Millisecond
 
 // takeSlack starts the process again where its threads would have less: the runtime's
 // own exist by now, and each has what its parent had. Without it all goes on, slower.

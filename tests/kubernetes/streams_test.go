@@ -136,6 +136,8 @@ containers:
 - {name: local, image: IMAGE, command: [sh, -c, 'mkdir /www && echo local >/www/index.html && exec httpd -f -p 127.0.0.1:8081 -h /www']}
 `)
 		s.ready("p")
+		// kubectl ends with the first connection that is refused.
+		s.run("p", "until netstat -ltn | grep -q :8080 && netstat -ltn | grep -q :8081; do sleep 0.2; done")
 		lines := forward(s, "p", "8080", "8081")
 		for _, want := range []string{"any", "local"} {
 			s.expect("answer", fetch(s, forwarded(s, lines)), want)

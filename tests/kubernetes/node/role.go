@@ -3,6 +3,7 @@ package node
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // Role is the part of a cluster that a node is, or several.
@@ -51,8 +52,13 @@ type step struct {
 
 // steps are all; certificates gets those.
 func (n *Node) steps(certificates func() error) []step {
-	start := func(programs ...string) func() error {
-		return func() error { return n.startAll(n.own(programs...)...) }
+	start := func(programs ...string) step {
+		own := n.own(programs...)
+		s := step{about: strings.Join(own, ", "), do: func() error { return n.startAll(own...) }}
+		if len(own) > 0 {
+			s.of = n.Role
+		}
+		return s
 	}
 	return []step{
 		{"directory " + n.Dir, Whole, n.makeDir},
@@ -63,11 +69,10 @@ func (n *Node) steps(certificates func() error) []step {
 		{"configuration", Whole, n.writeFiles},
 		{"microvm-runtime install", Worker, n.Install},
 		{"images", Worker, n.makeImages},
-		{"containerd, etcd", Whole, start("containerd", "etcd")},
+		start("containerd", "etcd"),
 		{"import of images", Worker, n.importImages},
-		{"kube-apiserver", Control, start("kube-apiserver")},
-		{"kube-controller-manager, kube-scheduler, kubelet, kube-proxy", Whole,
-			start("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")},
+		start("kube-apiserver"),
+		start("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"),
 		{"runtime classes microvm, runc", Worker, n.AddClasses},
 		{"node is ready", Worker, n.awaitReady},
 	}

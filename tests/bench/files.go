@@ -142,6 +142,6 @@ func transfer(size, jobs int, random bool, do func(p []byte, off int64) (int, er
 	case err := <-errs:
 		return 0, err
 	default:
-		return float64(done.Load()) / (1 << 20) / time.Since(begin).Seconds(), nil
+		return float64(done.Load()) / (1 << 20) / elapsed(begin).Seconds(), nil
 	}
 }

@@ -247,21 +247,19 @@ func (n *Namespace) Follow(ctx context.Context, g Guest) error {
 		return err
 	}
 	// What has changed since the last Sync and before the watch is not told of.
-	for overdue := n.changed(); ; overdue = false {
-		if !overdue {
-			select {
-			case <-ctx.Done():
-				return nil
-			case _, ok := <-changes:
-				if !ok {
-					return errors.New("the kernel ended the watch over the network namespace")
-				}
-			}
-			time.Sleep(settle)
-		}
-		if _, err := n.Sync(ctx, g); err != nil && ctx.Err() == nil {
+	for err := n.CatchUp(ctx, g); ; _, err = n.Sync(ctx, g) {
+		if err != nil && ctx.Err() == nil {
 			n.Log.WithError(err).Warn("the guest's network differs from its namespace")
 		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case _, ok := <-changes:
+			if !ok {
+				return errors.New("the kernel ended the watch over the network namespace")
+			}
+		}
+		time.Sleep(settle)
 	}
 }
 

@@ -73,9 +73,6 @@ func addLink() error {
 // a module, and gives a worker by itself a way to the control plane's host, and so one
 // to services: whatever has no route is sent nowhere, not even elsewhere.
 func (n *Node) prepareNetwork() error {
-	if n.Role != Worker {
-		return nil
-	}
 	if _, err := n.output("", "modprobe", "br_netfilter"); err != nil {
 		return err
 	}

@@ -60,11 +60,15 @@ func (n *Node) steps(certificates func() error) []step {
 		}
 		return s
 	}
+	var joined Role // is that of a worker by itself
+	if n.Role == Worker {
+		joined = Worker
+	}
 	return []step{
 		{"directory " + n.Dir, Whole, n.makeDir},
 		{"settings of the kernel are kept", Whole, n.keepSettings},
 		{fmt.Sprintf("interface %s with %s", link, controlAddress), Control, addLink},
-		{"network of the node", Worker, n.prepareNetwork},
+		{"network of the node", joined, n.prepareNetwork},
 		{"certificates", Whole, certificates},
 		{"configuration", Whole, n.writeFiles},
 		{"microvm-runtime install", Worker, n.Install},

@@ -38,14 +38,20 @@ func newPaired(t *testing.T) *paired {
 	return p
 }
 
-// activate starts all rings. The driver has taken all features but those without.
-func (p *paired) activate(without uint64) {
+// activate starts all rings. The driver has taken all features.
+func (p *paired) activate() {
+	p.t.Helper()
+	p.activateWith(0, append(p.rings, p.control)...)
+}
+
+// activateWith starts some rings. The driver has taken all features but those without.
+func (p *paired) activateWith(without uint64, rings ...*queuetest.Driver) {
 	p.t.Helper()
 	a := virtio.Activation{
 		Memory: p.control.Mem, Features: (virtio.TransportFeatures | p.dev.Features()) &^ without,
 		Fail: func(err error) { p.failed <- err },
 	}
-	for _, r := range append(p.rings, p.control) {
+	for _, r := range rings {
 		a.Queues = append(a.Queues, r.Activated())
 	}
 	if err := p.dev.Activate(a); err != nil {
@@ -155,7 +161,7 @@ func TestPairsOfQueues(t *testing.T) {
 	p := newPaired(t)
 	p.supply()
 	p.attach()
-	p.activate(0)
+	p.activate()
 	for i, n := range []int{1, 3, 2, 3, 1} {
 		// One pair is used until the driver says more.
 		if i > 0 && p.use(n) != answerOK {
@@ -184,13 +190,7 @@ func TestFrontEndSwitchesPairs(t *testing.T) {
 		p := newPaired(t)
 		p.supply()
 		p.attach()
-		a := virtio.Activation{Memory: p.control.Mem, Features: (virtio.TransportFeatures | p.dev.Features()) &^ featureCtrlVQ, Fail: func(err error) { p.failed <- err }}
-		for _, r := range p.rings[:queuesOfPair*n] {
-			a.Queues = append(a.Queues, r.Activated())
-		}
-		if err := p.dev.Activate(a); err != nil {
-			t.Fatal(err)
-		}
+		p.activateWith(featureCtrlVQ, p.rings[:queuesOfPair*n]...)
 		for i, got := range p.receive() {
 			if (got > 0) != (i < n) {
 				t.Errorf("with %d pairs, pair %d receives %d frames", n, i, got)
@@ -206,7 +206,7 @@ func TestTapOutlivesItsDevice(t *testing.T) {
 	tap, wire := newTap(t, testPairs)
 	p.wire = wire
 	p.supply()
-	p.activate(0)
+	p.activate()
 	for range 2 {
 		if err := p.dev.Attach(tap); err != nil {
 			t.Fatal(err)
@@ -221,7 +221,7 @@ func TestTapOutlivesItsDevice(t *testing.T) {
 func TestHostileCommands(t *testing.T) {
 	p := newPaired(t)
 	p.attach()
-	p.activate(0)
+	p.activate()
 	for _, n := range []int{0, testPairs + 1, 0x8000, 0xffff} {
 		if p.use(n) != answerError {
 			t.Errorf("%d pairs are taken", n)
@@ -258,7 +258,7 @@ func TestHostileCommands(t *testing.T) {
 
 func TestCommandWithoutRoomForAnAnswerFailsTheDevice(t *testing.T) {
 	p := newPaired(t)
-	p.activate(0)
+	p.activate()
 	p.control.Add([]byte{classMQ, setPairs, 1, 0}, 0)
 	p.control.Kick()
 	if err := <-p.failed; !errors.Is(err, virtio.ErrDevice) {
@@ -270,15 +270,7 @@ func TestCommandWithoutRoomForAnAnswerFailsTheDevice(t *testing.T) {
 func TestDriverWithoutPairs(t *testing.T) {
 	p := newPaired(t)
 	p.control = p.rings[queuesOfPair]
-	p.rings = append(p.rings[:queuesOfPair], p.rings[queuesOfPair+1:]...)
-	a := virtio.Activation{
-		Memory: p.control.Mem, Features: (virtio.TransportFeatures | p.dev.Features()) &^ featureMQ,
-		Queues: []*virtio.Queue{p.rings[0].Activated(), p.rings[1].Activated(), p.control.Activated()},
-		Fail:   func(err error) { p.failed <- err },
-	}
-	if err := p.dev.Activate(a); err != nil {
-		t.Fatal(err)
-	}
+	p.activateWith(featureMQ, p.rings[queueRx], p.rings[queueTx], p.control)
 	if p.use(1) != answerError {
 		t.Error("pairs that the driver has not taken are switched")
 	}

@@ -57,7 +57,7 @@ func FuzzCommand(f *testing.F) {
 			t.Skip()
 		}
 		p := newPaired(t)
-		p.activate(0)
+		p.activate()
 		b := p.control.Add(command, int(room))
 		p.control.Kick()
 		if _, n := p.control.WaitUsed(); room > 0 && (n != 1 || b.In[0] > answerError) {

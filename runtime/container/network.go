@@ -158,7 +158,7 @@ func NewNetwork(in *netns.Namespace, path string, m *sandbox.Config) (*Network, 
 		return nil, errors.Join(err, in.Close())
 	}
 	for range n.namespace.NICs {
-		m.NICs = append(m.NICs, sandbox.NIC{Tap: true, Queues: n.namespace.Queues})
+		m.NICs = append(m.NICs, sandbox.NIC{Tap: true})
 	}
 	return n, nil
 }

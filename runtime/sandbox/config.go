@@ -87,6 +87,4 @@ type NIC struct {
 	// Tap says that AttachNIC is given taps with virtio-net headers, not
 	// datagram sockets.
 	Tap bool
-	// Queues is how many queues such a tap has at most: one if 0.
-	Queues int
 }

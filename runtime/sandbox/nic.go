@@ -31,7 +31,7 @@ func (c *Config) TapQueues() int {
 func (c *Config) nics() (described []control.NIC) {
 	for i, n := range c.NICs {
 		described = append(described, control.NIC{
-			MAC: api.NICAddress(i).String(), Tap: n.Tap, Pairs: n.Queues, Receive: c.Ingress, Send: c.Egress,
+			MAC: api.NICAddress(i).String(), Tap: n.Tap, Pairs: c.TapQueues(), Receive: c.Ingress, Send: c.Egress,
 		})
 	}
 	return described

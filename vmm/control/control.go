@@ -90,8 +90,8 @@ type NIC struct {
 	// Tap says that what is attached to it are taps that carry virtio-net
 	// headers; otherwise they are datagram sockets of bare frames.
 	Tap bool `json:"tap,omitempty"`
-	// Pairs is how many pairs of queues it has, one if 0, at most MaxPairs. Taps
-	// have as many queues, each a descriptor.
+	// Pairs is how many pairs of queues it has: one if 0, without Tap or with a
+	// rate, and at most MaxPairs. Taps have as many queues, each a descriptor.
 	Pairs int `json:"pairs,omitempty"`
 	// Receive and Send limit what the guest gets and sends.
 	Receive Rate `json:"receive,omitzero"`

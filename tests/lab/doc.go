@@ -18,6 +18,6 @@
 // writes to none of them. The lab's own program is the guest's init.
 //
 // Nothing outlives the lab: sockets are unnamed or abstract, the initramfs is a
-// memfd, the disk an unlinked file, the tap one that the kernel removes, and QEMU and virtiofsd die with the process
-// that started them.
+// memfd, the disk an unlinked file, the tap one that the kernel removes, and QEMU and
+// virtiofsd die with the process that started them.
 package lab

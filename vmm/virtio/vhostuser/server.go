@@ -9,10 +9,10 @@
 // A device gets all its queues at once, while the front end starts and enables
 // ring by ring. So the device is active exactly while at least one ring is
 // started and every started ring is enabled, or, if Options say so, with those
-// that are; whatever changes a ring or the
-// memory in between resets the device first. Requests that were in flight then
-// are lost, as at any reset; front ends change nothing while the guest's driver
-// is up.
+// that are; whatever changes a ring or the memory in between resets the device
+// first. Requests that were in flight then are lost, as at any reset; front ends
+// change nothing while the guest's driver is up, but for how many pairs of queues
+// of a network device it uses.
 package vhostuser
 
 import (

@@ -143,8 +143,8 @@ soak: build test-binaries ## have CONTAINERS and EXECS come and go in one pod, a
 .PHONY: bench
 bench: build lab-binaries ## measure against QEMU, side by side, on real KVM
 	@CGO_ENABLED=0 $(GO) build -o $(BIN)/bench ./tests/bench
-	@mkdir -p $(BIN)/unjailed && ln -f $(BIN)/microvm-network $(BIN)/vmlinux $(BIN)/initramfs.cpio $(BIN)/unjailed/
-	@CGO_ENABLED=0 $(GO) build -trimpath -tags unjailed -ldflags '$(LDFLAGS)' -o $(BIN)/unjailed/ ./cmd/microvm-runtime ./cmd/microvm-vmm
+	@mkdir -p $(BIN)/unjailed && ln -f $(BIN)/vmlinux $(BIN)/initramfs.cpio $(BIN)/unjailed/
+	@CGO_ENABLED=0 $(GO) build -trimpath -tags unjailed -ldflags '$(LDFLAGS)' -o $(BIN)/unjailed/ ./cmd/microvm-runtime ./cmd/microvm-vmm ./cmd/microvm-network
 	@mkdir -p tests/out
 	@$(BIN)/lab run -out tests/out -- sh -c 'modprobe vhost_vsock && exec $(BIN)/bench -bin $(CURDIR)/$(BIN) -json $$LAB_OUT/bench.json' 
 

@@ -1,3 +1,7 @@
+// The Go runtime is not to keep files of the cgroup open.
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 // Command microvm-network is the user-mode network of one machine: it takes the
 // guest's Ethernet frames and makes them connections of its own, so that the
 // guest reaches what this process reaches, without rights over any interface.
@@ -6,17 +10,17 @@
 //
 // The socket is a SOCK_SEQPACKET socket that carries one frame a packet; the
 // process ends with its other end. One byte is written to the descriptor ready
-// when the published ports are open. Started by root, it goes on as nobody.
+// when the published ports are open and the process is in its jail, see
+// [jail.Jail.EnterNetwork]; it is to be started as control.Namespaces says.
 package main
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"syscall"
 
 	"github.com/microvm/microvm/netns/usernet"
+	"github.com/microvm/microvm/vmm/jail"
 )
 
 func main() {
@@ -32,15 +36,23 @@ func main() {
 }
 
 func run(socket, ready int, ports publications) error {
+	inherited, err := jail.Inherited()
+	if err != nil {
+		return err
+	}
 	published, err := ports.listen()
 	if err != nil {
 		return err
 	}
-	if err := dropPrivileges(); err != nil {
+	j, err := jail.Prepare(inherited, []int{socket, ready})
+	if err != nil {
 		return err
 	}
 	gateway, err := usernet.New(socket)
 	if err != nil {
+		return err
+	}
+	if err := j.EnterNetwork(usernet.Directories()); err != nil {
 		return err
 	}
 	for _, serve := range published {
@@ -54,19 +66,5 @@ func run(socket, ready int, ports publications) error {
 		r.Close()
 	}
 	<-gateway.Gone()
-	return nil
-}
-
-// nobody owns nothing.
-const nobody = 65534
-
-// dropPrivileges gives up what root can do: connections need none of it.
-func dropPrivileges() error {
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	if err := errors.Join(syscall.Setgroups(nil), syscall.Setgid(nobody), syscall.Setuid(nobody)); err != nil {
-		return fmt.Errorf("become nobody: %w", err)
-	}
 	return nil
 }

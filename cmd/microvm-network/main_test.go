@@ -6,18 +6,26 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/microvm/microvm/netns"
+	"github.com/microvm/microvm/vmm/control"
 )
 
+// build builds the program, and has what the test was started with not handed on to it.
 func build(t *testing.T) string {
 	t.Helper()
+	if err := unix.CloseRange(3, 1<<31-1, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
 	path := filepath.Join(t.TempDir(), "microvm-network")
-	if out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
+	cmd := exec.Command("go", "build", "-o", path, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0") // its jail is for all threads
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v: %s", err, out)
 	}
 	return path
@@ -38,6 +46,7 @@ func TestEndsWithItsGuest(t *testing.T) {
 	defer ready.Close()
 	cmd := exec.Command(build(t), "--socket", "3", "--ready", "4")
 	cmd.ExtraFiles = []*os.File{theirs, started}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: control.Namespaces}
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	if err := cmd.Start(); err != nil {

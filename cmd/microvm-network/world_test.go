@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ import (
 	"gvisor.dev/gvisor/pkg/waiter"
 
 	"github.com/microvm/microvm/netns"
+	"github.com/microvm/microvm/vmm/control"
 )
 
 // Addresses of the world behind the gateway.
@@ -149,6 +151,7 @@ func (w *world) newGuest(args ...string) *guest {
 	defer ready.Close()
 	cmd := exec.Command("ip", append([]string{"netns", "exec", w.name, build(w.t), "--socket", "3", "--ready", "4"}, args...)...)
 	cmd.ExtraFiles, cmd.Stderr = []*os.File{theirs, started}, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: control.Namespaces}
 	err = cmd.Start()
 	started.Close()
 	if err != nil {

@@ -52,7 +52,7 @@ func checkSandbox(c *cli.Context, name string) error {
 
 // checkProcess says how a running process is confined.
 func checkProcess(c *cli.Context, pid int) error {
-	p, err := hostcheck.ReadProcess(pid)
+	p, err := hostcheck.ReadMachine(pid)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/miekg/dns"
@@ -23,6 +25,28 @@ const (
 	// resolvConf names the host's servers.
 	resolvConf = "/etc/resolv.conf"
 )
+
+// mostLinks is how many symbolic links are followed.
+const mostLinks = 10
+
+// Directories are those that the names' configuration is read from as long as the
+// process lives: that of resolv.conf, which other files are beside, and those that it is
+// a symbolic link to.
+func Directories() (dirs []string) {
+	file := resolvConf
+	for range mostLinks {
+		dirs = append(dirs, filepath.Dir(file))
+		target, err := os.Readlink(file)
+		if err != nil {
+			break
+		}
+		if !filepath.IsAbs(target) {
+			target = filepath.Join(filepath.Dir(file), target)
+		}
+		file = filepath.Clean(target)
+	}
+	return dirs
+}
 
 // serveNames answers at the gateway's IPv4 address: with addresses as the host
 // knows them, its /etc/hosts included, and with what its name server says of

@@ -37,6 +37,35 @@ type Process struct {
 	Descriptors map[int]string `json:"descriptors"`
 	// Children are confined processes of their own.
 	Children []*Process `json:"children,omitempty"`
+	// Network is the process of a VM process's user-mode network, nil if it has none.
+	Network *Process `json:"network,omitempty"`
+
+	parent int
+}
+
+// networkName is the process name of microvm-network.
+const networkName = "microvm-network"
+
+// ReadMachine reads how VM process pid, its children and its user-mode network's
+// process are confined, which is started by the same owner. It needs what
+// [ReadProcess] needs.
+func ReadMachine(pid int) (*Process, error) {
+	p, err := ReadProcess(pid)
+	if err != nil || p.parent == 0 {
+		return p, err
+	}
+	siblings, err := children(p.parent)
+	if err != nil {
+		return nil, fmt.Errorf("read children of process %d: %w", p.parent, err)
+	}
+	for _, sibling := range siblings {
+		// One that has ended meanwhile is no network's.
+		if name, _ := os.ReadFile(path(sibling, "comm")); strings.TrimSpace(string(name)) == networkName {
+			p.Network, err = ReadProcess(sibling)
+			return p, err
+		}
+	}
+	return p, nil
 }
 
 // ReadProcess reads how process pid and its children are confined. It needs to be
@@ -51,9 +80,9 @@ func ReadProcess(pid int) (*Process, error) {
 	return p, nil
 }
 
-func (p *Process) path(name string) string {
-	return filepath.Join("/proc", strconv.Itoa(p.PID), name)
-}
+func (p *Process) path(name string) string { return path(p.PID, name) }
+
+func path(pid int, name string) string { return filepath.Join("/proc", strconv.Itoa(pid), name) }
 
 func (p *Process) readName() error {
 	name, err := os.ReadFile(p.path("comm"))
@@ -97,6 +126,8 @@ func (p *Process) note(key, value string) uint64 {
 		if ids := strings.Fields(value); len(ids) == 4 {
 			p.UID, _ = strconv.Atoi(ids[1])
 		}
+	case "PPid":
+		p.parent, _ = strconv.Atoi(value)
 	case "CapPrm", "CapEff", "CapInh", "CapAmb":
 		caps, _ := strconv.ParseUint(value, 16, 64)
 		return caps
@@ -149,19 +180,30 @@ func (p *Process) readDescriptors() error {
 }
 
 func (p *Process) readChildren() error {
-	lists, err := filepath.Glob(p.path("task/*/children"))
-	for _, path := range lists {
-		list, _ := os.ReadFile(path) // a thread that has ended has none
-		for _, field := range strings.Fields(string(list)) {
-			pid, _ := strconv.Atoi(field)
-			child, err := ReadProcess(pid)
-			if err != nil {
-				return err
-			}
-			p.Children = append(p.Children, child)
+	pids, err := children(p.PID)
+	if err != nil {
+		return err
+	}
+	for _, pid := range pids {
+		child, err := ReadProcess(pid)
+		if err != nil {
+			return err
+		}
+		p.Children = append(p.Children, child)
+	}
+	return nil
+}
+
+func children(pid int) (pids []int, err error) {
+	lists, err := filepath.Glob(path(pid, "task/*/children"))
+	for _, list := range lists {
+		text, _ := os.ReadFile(list) // a thread that has ended has none
+		for _, field := range strings.Fields(string(text)) {
+			child, _ := strconv.Atoi(field)
+			pids = append(pids, child)
 		}
 	}
-	return err
+	return pids, err
 }
 
 // WriteJSON writes p as one JSON object.
@@ -172,7 +214,7 @@ func (p *Process) WriteJSON(w io.Writer) error {
 	return enc.Encode(p)
 }
 
-// WriteText writes p and its children line by line.
+// WriteText writes p, its children and its network line by line.
 func (p *Process) WriteText(w io.Writer) error {
 	var b strings.Builder
 	line := func(name, format string, args ...any) {
@@ -197,7 +239,10 @@ func (p *Process) WriteText(w io.Writer) error {
 			return err
 		}
 	}
-	return nil
+	if p.Network == nil {
+		return nil
+	}
+	return p.Network.WriteText(w)
 }
 
 // kinds are what the descriptors lead to, each once with their number.

@@ -184,6 +184,7 @@ func NewUserNetwork(user *network.User, m *sandbox.Config) *Network {
 		return nil
 	}
 	m.NICs = append(m.NICs, sandbox.NIC{})
+	user.Log = m.Log
 	return &Network{user: user, log: m.Log}
 }
 

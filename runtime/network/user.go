@@ -8,12 +8,14 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
+	"sync/atomic"
 
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
 	"github.com/microvm/microvm/agent/api"
 	"github.com/microvm/microvm/netns"
+	"github.com/microvm/microvm/runtime/isolation"
 )
 
 // User is a user-mode network: a process that makes connections of its own of
@@ -26,9 +28,13 @@ type User struct {
 	Publish []string
 	// OwnMAC drops what the guest does not send from its own address.
 	OwnMAC bool
+	// Log is told if the process ends in another way than it should.
+	Log *logrus.Entry
 
-	cmd  *exec.Cmd
-	said words
+	cmd     *exec.Cmd
+	said    words
+	stopped atomic.Bool   // by Stop
+	ended   chan struct{} // closed when the process has ended
 }
 
 // words are the first that a process says. It reads what a guest sends, and may say as
@@ -88,20 +94,37 @@ func (u *User) spawn(socket *os.File) error {
 	u.cmd.Stderr = &u.said
 	u.cmd.Dir = "/"
 	u.cmd.Env = []string{}
-	// Not to be hit by the terminal's signals.
-	u.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	u.cmd.SysProcAttr = isolation.Attributes(0)
 	err = u.cmd.Start()
 	started.Close()
 	if err != nil {
 		u.cmd = nil
-		return err
+		return isolation.StartError(err)
 	}
 	if n, _ := ready.Read(make([]byte, 1)); n == 1 {
+		u.ended = make(chan struct{})
+		go u.watch()
 		return nil
 	}
-	_ = u.cmd.Wait()
+	err = u.lastWords(u.cmd.Wait())
 	u.cmd = nil
-	return errors.New(api.Printable(strings.TrimSpace(u.said.text.String()), mostWords))
+	return err
+}
+
+// watch waits for the process, which is to end after its guest.
+func (u *User) watch() {
+	defer close(u.ended)
+	if err := u.cmd.Wait(); err != nil && !u.stopped.Load() {
+		u.Log.WithError(u.lastWords(err)).Warn("network: the process of the user-mode network has ended, and the guest has none any more")
+	}
+}
+
+// lastWords are why the process has ended, as it says itself or as the kernel does.
+func (u *User) lastWords(exit error) error {
+	if said := api.Printable(strings.TrimSpace(u.said.text.String()), mostWords); said != "" {
+		return errors.New(said)
+	}
+	return isolation.ExplainFilter(u.PID(), exit)
 }
 
 // PID is that of the process, 0 without one.
@@ -117,8 +140,9 @@ func (u *User) Stop() error {
 	if u.cmd == nil {
 		return nil
 	}
+	u.stopped.Store(true)
 	err := u.cmd.Process.Kill()
-	_ = u.cmd.Wait()
+	<-u.ended
 	u.cmd = nil
 	if errors.Is(err, os.ErrProcessDone) {
 		return nil

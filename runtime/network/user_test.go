@@ -1,11 +1,15 @@
 package network
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 )
 
 // spawnScript starts a script in place of microvm-network.
@@ -20,7 +24,8 @@ func spawnScript(t *testing.T, script string) (*User, error) {
 		t.Fatal(err)
 	}
 	defer null.Close()
-	u := &User{Path: path}
+	u := &User{Path: path, Log: logrus.NewEntry(logrus.New())}
+	u.Log.Logger.SetOutput(new(bytes.Buffer))
 	err = u.spawn(null)
 	t.Cleanup(func() {
 		if err := u.Stop(); err != nil {
@@ -61,3 +66,40 @@ func TestNetworkThatDoesNotStart(t *testing.T) {
 		t.Errorf("%q", err)
 	}
 }
+
+// TestNetworkThatEnds is told of a process that ends while its guest lives, with the
+// cause, and not of one that is stopped.
+func TestNetworkThatEnds(t *testing.T) {
+	for script, want := range map[string]string{
+		"echo >&4; echo no memory >&2; exit 1": "no memory",
+		"echo >&4; exec sleep 1000":            "",
+		"echo >&4":                             "",
+	} {
+		u, err := spawnScript(t, script)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(script, "sleep") {
+			<-u.ended
+		}
+		if err := u.Stop(); err != nil {
+			t.Error(err)
+		}
+		if got := told(u); !strings.Contains(got, want) || (want == "") != (got == "") {
+			t.Errorf("%s: %q, want %q", script, got, want)
+		}
+	}
+	u, err := spawnScript(t, "echo >&4; exec sleep 1000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Kill(u.PID(), unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-u.ended
+	if got := told(u); !strings.Contains(got, "killed") {
+		t.Errorf("of a process that is killed: %q", got)
+	}
+}
+
+func told(u *User) string { return u.Log.Logger.Out.(*bytes.Buffer).String() }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/microvm/microvm/agent/api"
+	"github.com/microvm/microvm/runtime/isolation"
 	"github.com/microvm/microvm/vmm/control"
 )
 
@@ -103,13 +104,17 @@ func (vm *VM) start(d *donation, logs *os.File) error {
 	vm.cmd.Stderr = d.files[d.config.Log-firstFD]
 	vm.cmd.Dir = "/"
 	vm.cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
-	vm.cmd.SysProcAttr = vm.config.attributes()
+	var more uintptr
+	if !vm.config.Stand {
+		more = control.EmptyNetwork
+	}
+	vm.cmd.SysProcAttr = isolation.Attributes(more)
 	// What this process got from its caller without wanting it is not handed on.
 	if err := unix.CloseRange(firstFD, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return fmt.Errorf("mark descriptors close-on-exec: %w", err)
 	}
 	if err := withSlack(vm.cmd.Start); err != nil {
-		return startError(err)
+		return fmt.Errorf("start VM process: %w", isolation.StartError(err))
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/microvm/microvm/agent/api"
+	"github.com/microvm/microvm/runtime/isolation"
 	"github.com/microvm/microvm/vmm/control"
 )
 
@@ -83,7 +84,7 @@ func (vm *VM) conclude(said *control.Event, exit error) End {
 		if exit == nil {
 			exit = errNoWord
 		}
-		exit = explainFilter(vm.PID(), exit)
+		exit = isolation.ExplainFilter(vm.PID(), exit)
 		if last := vm.log.last(); last != "" {
 			exit = fmt.Errorf("%w: %s", exit, last)
 		}

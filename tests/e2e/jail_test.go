@@ -47,7 +47,7 @@ func TestJail(t *testing.T) {
 	}
 	b := s.bundle(sh("echo x > /volume/file; chown 12:34 /volume/file; sleep 1000"), func(spec *specs.Spec) {
 		spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/volume", Type: "bind", Source: volume, Options: []string{"rbind"}})
-	})
+	}, inHosts)
 	id, _, _ := s.detached(b)
 	s.waitStatus(id, "running")
 	out := s.command("check", "--sandbox", id, "--json").mustRun()
@@ -75,6 +75,9 @@ func TestJail(t *testing.T) {
 	}
 	if want := map[string]int{"kvm": 0, "software": 1}[machine]; len(p.Children) != want {
 		t.Errorf("%d children, want %d", len(p.Children), want)
+	}
+	if n := p.Network; n == nil || n.UID != 65534 || len(n.Capabilities) > 0 || !n.NoNewPrivileges || n.Filtered != n.Threads || !slices.Contains(n.Own, "pid") {
+		t.Errorf("the network's process: %+v", n)
 	}
 	// It may have more threads by now.
 	text := s.command("check", "--sandbox", id).mustRun()

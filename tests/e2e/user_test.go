@@ -89,9 +89,9 @@ func TestContainerOfAUser(t *testing.T) {
 	b := &bundleFile{path: filepath.Join(bundle, "config.json")}
 	b.change(t, func(spec *specs.Spec) {
 		spec.Process.Terminal, spec.Root.Readonly = false, false
-		spec.Process.Args = sh("id -u; echo text > /file")
+		spec.Process.Args = sh("id -u; echo text > /file; nslookup -type=a localhost. 192.168.127.1 | grep -q -e NXDOMAIN -e ^Name: && echo named")
 	})
-	if out, err := u.call(u.runtime, "run", "--bundle", bundle, "mine"); err != nil || out != "0\n" {
+	if out, err := u.call(u.runtime, "run", "--bundle", bundle, "mine"); err != nil || out != "0\nnamed\n" {
 		t.Errorf("%v: %s", err, out)
 	}
 	st, err := os.Stat(filepath.Join(bundle, "rootfs/file"))

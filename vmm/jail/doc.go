@@ -1,4 +1,4 @@
-// Package jail confines the VM process.
+// Package jail confines the VM process, and that of a user-mode network.
 //
 // # Threat model
 //
@@ -33,6 +33,12 @@
 //
 // The file server alone (microvm-vmm fs) is started by whoever runs the other VMM: it
 // keeps its namespaces, and has the last three of these walls ([Confine]).
+//
+// A user-mode network (microvm-network) takes the guest's frames apart, and is a process
+// of its own. It keeps the network namespace it was started in and has the other ones
+// new; it sees /etc, and the directories that resolv.conf leads to, read-only and nothing
+// else; it is nobody without capabilities, and its filter lets it make connections,
+// datagrams and pings ([Jail.EnterNetwork]).
 //
 // There is no switch that turns the jail off. Where a wall cannot be built the
 // machine does not start, and the error says which one.

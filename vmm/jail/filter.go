@@ -3,65 +3,35 @@ package jail
 import (
 	"fmt"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
 
-// loadFilter puts the filter on every thread. It needs no_new_privs.
-func loadFilter() error {
-	program, err := assemble(rules())
+// loadFilter puts a filter on every thread. It needs no_new_privs.
+func loadFilter(rules []rule) error {
+	program, err := assemble(rules)
 	if err != nil {
 		return fmt.Errorf("assemble: %w", err)
 	}
 	return load(program)
 }
 
-// rules are those with conditions, of which KVM_RUN is the one that is in a hurry, and
-// calls.
-func rules() []rule {
-	all := conditional()
-	for _, number := range calls {
+// unconditional are rules that allow calls with any arguments.
+func unconditional(lists ...[]uint32) (all []rule) {
+	for _, number := range slices.Concat(lists...) {
 		all = append(all, rule{number: number})
 	}
 	return all
 }
 
-// calls are allowed with any arguments.
-var calls = []uint32{
-	// Memory and threads of the Go runtime, and time.
+// runtimeCalls are for memory and threads of the Go runtime, and time.
+var runtimeCalls = []uint32{
 	unix.SYS_MUNMAP, unix.SYS_MADVISE, unix.SYS_FUTEX, unix.SYS_NANOSLEEP, unix.SYS_CLOCK_NANOSLEEP, unix.SYS_CLOCK_GETTIME, unix.SYS_GETTIMEOFDAY,
 	unix.SYS_SCHED_YIELD, unix.SYS_SCHED_GETAFFINITY,
 	unix.SYS_RT_SIGPROCMASK, unix.SYS_RT_SIGRETURN, unix.SYS_RT_SIGACTION, unix.SYS_SIGALTSTACK, unix.SYS_RESTART_SYSCALL, unix.SYS_GETTID,
 	unix.SYS_GETPID, unix.SYS_EXIT, unix.SYS_EXIT_GROUP, unix.SYS_GETRANDOM,
-	// Descriptors: rings' eventfds, sockets of the control connection and of
-	// vsock streams, taps, disks, files.
-	unix.SYS_READ, unix.SYS_WRITE, unix.SYS_READV, unix.SYS_WRITEV, unix.SYS_PREAD64, unix.SYS_PWRITE64, unix.SYS_PREADV, unix.SYS_PWRITEV,
-	unix.SYS_PREADV2, unix.SYS_PWRITEV2, unix.SYS_CLOSE, unix.SYS_EVENTFD2,
-	unix.SYS_EPOLL_CREATE1, unix.SYS_EPOLL_CTL, unix.SYS_EPOLL_PWAIT, unix.SYS_EPOLL_WAIT, unix.SYS_PPOLL,
-	unix.SYS_ACCEPT4, unix.SYS_RECVMSG, unix.SYS_SENDMSG, unix.SYS_SHUTDOWN, unix.SYS_GETSOCKNAME, unix.SYS_GETPEERNAME, unix.SYS_GETSOCKOPT,
-	unix.SYS_SETSOCKOPT,
-	// Files of the exports. Names lead nowhere but below descriptors.
-	unix.SYS_OPENAT, unix.SYS_NEWFSTATAT, unix.SYS_FSTAT, unix.SYS_STATX, unix.SYS_FSTATFS, unix.SYS_LSEEK, unix.SYS_GETDENTS64, unix.SYS_READLINKAT,
-	unix.SYS_NAME_TO_HANDLE_AT,
-	unix.SYS_MKDIRAT, unix.SYS_MKNODAT, unix.SYS_LINKAT, unix.SYS_SYMLINKAT, unix.SYS_UNLINKAT, unix.SYS_RENAMEAT2, unix.SYS_FCHOWNAT,
-	unix.SYS_FCHMODAT, unix.SYS_UTIMENSAT, unix.SYS_FTRUNCATE, unix.SYS_FALLOCATE,
-	unix.SYS_FSYNC, unix.SYS_FDATASYNC, unix.SYS_SYNCFS, unix.SYS_COPY_FILE_RANGE, unix.SYS_FLOCK, unix.SYS_FGETXATTR, unix.SYS_FSETXATTR,
-	unix.SYS_FLISTXATTR, unix.SYS_FREMOVEXATTR,
-	// The file server acts as the guest's process, a thread at a time.
-	unix.SYS_SETFSUID, unix.SYS_SETFSGID, unix.SYS_CAPGET, unix.SYS_CAPSET, unix.SYS_GETEUID, unix.SYS_GETEGID,
-	// The end of QEMU.
-	unix.SYS_WAIT4, unix.SYS_WAITID, unix.SYS_PIDFD_SEND_SIGNAL,
 }
-
-// Requests of <linux/kvm.h> that are made while the guest runs.
-const (
-	kvmIRQLine   = 0x4008ae61
-	kvmIRQFD     = 0x4020ae76
-	kvmIOEventFD = 0x4040ae79
-	kvmRun       = 0xae80
-	kvmGetRegs   = 0x8090ae81
-	kvmGetSregs  = 0x8138ae83
-)
 
 // threadFlags are what the Go runtime starts a thread with.
 const threadFlags = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLONE_SIGHAND | unix.CLONE_SYSVSEM | unix.CLONE_THREAD | unix.CLONE_SETTLS
@@ -69,30 +39,16 @@ const threadFlags = unix.CLONE_VM | unix.CLONE_FS | unix.CLONE_FILES | unix.CLON
 // prSetVMA names anonymous memory (linux/prctl.h).
 const prSetVMA = 0x53564d41
 
-// conditional are the calls that are allowed with some arguments only.
-func conditional() []rule {
+// runtimeRules are those of the Go runtime's calls whose arguments are looked at.
+func runtimeRules() []rule {
 	noCode := condition{argument: 2, mask: unix.PROT_EXEC} // but the program's
 	return []rule{
-		{unix.SYS_IOCTL, anyOf(1,
-			kvmRun, kvmIRQLine, kvmIRQFD, kvmIOEventFD,
-			kvmGetRegs, kvmGetSregs, // of a processor that failed, for its error
-			unix.TUNSETVNETHDRSZ, unix.TUNSETOFFLOAD, unix.TUNSETQUEUE,
-			unix.FS_IOC_GETFLAGS, unix.FS_IOC_SETFLAGS, // chattr(1) in the guest
-		)},
 		{unix.SYS_MMAP, []condition{noCode}},
 		{unix.SYS_MPROTECT, []condition{noCode}},
 		// Threads of this process, and no process.
 		{unix.SYS_CLONE, anyOf(0, threadFlags)},
 		{unix.SYS_TGKILL, anyOf(0, uint32(os.Getpid()))},
-		{unix.SYS_FCNTL, anyOf(1,
-			unix.F_GETFD, unix.F_SETFD, unix.F_GETFL, unix.F_SETFL, unix.F_DUPFD_CLOEXEC, unix.F_GET_SEALS,
-			unix.F_OFD_GETLK, unix.F_OFD_SETLK,
-		)},
 		{unix.SYS_PRCTL, anyOf(0, prSetVMA)},
-		// The file server is told of changes to inodes that it has open, and is in
-		// the way of none.
-		{unix.SYS_FANOTIFY_INIT, anyOf(0, unix.FAN_CLASS_NOTIF|unix.FAN_CLOEXEC|unix.FAN_NONBLOCK|unix.FAN_REPORT_FID|unix.FAN_REPORT_DFID_NAME)},
-		{unix.SYS_FANOTIFY_MARK, anyOf(1, unix.FAN_MARK_ADD, unix.FAN_MARK_REMOVE)},
 	}
 }
 

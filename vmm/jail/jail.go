@@ -75,7 +75,7 @@ func (j *Jail) Enter(c Config) error {
 		{ErrRoot, enterEmptyRoot},
 		{ErrLimits, setLimits},
 		{ErrCapabilities, func() error { return setCapabilities(j.keeps(c)) }},
-		{ErrFilter, loadFilter},
+		{ErrFilter, func() error { return loadFilter(machineRules()) }},
 	})
 }
 
@@ -87,7 +87,7 @@ func Confine(c Config) error {
 		{ErrLimits, setLimits},
 		{ErrCapabilities, forbidPrivileges},
 		{ErrCapabilities, func() error { return setCapabilities((&Jail{}).keeps(c)) }},
-		{ErrFilter, loadFilter},
+		{ErrFilter, func() error { return loadFilter(machineRules()) }},
 	})
 }
 

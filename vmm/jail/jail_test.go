@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -73,6 +74,40 @@ func TestDeeds(t *testing.T) {
 		if out, status := commit(t, path, namespaces, nil, deed); !status.Signaled() || status.Signal() != unix.SIGSYS || status.CoreDump() {
 			t.Errorf("%s: %q, %v; want death by SIGSYS without a core", deed, out, status)
 		}
+	}
+}
+
+// TestNetworkDeeds tries the jail of a user-mode network.
+func TestNetworkDeeds(t *testing.T) {
+	path := prisoner(t)
+	for deed, want := range map[string]string{
+		"nothing":    "done",
+		"threads":    "done",
+		"socket":     "done",
+		"socket raw": "operation not permitted",
+		"read names": "done",
+		"open":       "done",
+		"open proc":  "no such file or directory",
+	} {
+		if out, status := commit(t, path, control.Namespaces, nil, "network", deed); out != want || status.Signaled() {
+			t.Errorf("%s: %q, %v; want %q", deed, out, status, want)
+		}
+	}
+	for _, deed := range []string{
+		"create", "mkdir", "capset", "execve", "fork", "clone3", "socket unix", "socket netlink", "socketpair", "mount", "umount", "unshare", "setns", "chroot",
+		"ptrace", "process_vm_readv", "open_by_handle_at", "bpf", "io_uring_setup", "userfaultfd", "keyctl", "memfd_create", "mmap code", "mprotect code",
+		"ioctl", "ioctl run", "prctl", "fcntl", "kill", "tgkill another", "setuid", "x32",
+	} {
+		if out, status := commit(t, path, control.Namespaces, nil, "network", deed); !status.Signaled() || status.Signal() != unix.SIGSYS || status.CoreDump() {
+			t.Errorf("%s: %q, %v; want death by SIGSYS without a core", deed, out, status)
+		}
+	}
+}
+
+func TestTopmost(t *testing.T) {
+	got := topmost([]string{"/run/x", "/etc", "/etc/static", "/etc", "/etcetera", "elsewhere"})
+	if want := []string{"/etc", "/etcetera", "/run/x"}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
 

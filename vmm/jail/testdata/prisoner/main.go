@@ -2,8 +2,8 @@
 //go:debug containermaxprocs=0
 
 // Command prisoner goes to jail and then does what its argument says. Without one
-// it stays out and does nothing, and as "free DEED" it does that. It is built without
-// cgo, as the VM process is.
+// it stays out and does nothing, and as "free DEED" it does that; as "network DEED" it
+// goes to the jail of a user-mode network. It is built without cgo, as those are.
 package main
 
 import (
@@ -30,10 +30,11 @@ var deeds = map[string]func() error{
 		time.Sleep(10 * time.Millisecond)
 		return nil
 	},
-	"open":      func() error { _, err := unix.Open("/etc/passwd", unix.O_RDONLY, 0); return err },
-	"open proc": func() error { _, err := unix.Open("/proc/self/fd", unix.O_RDONLY, 0); return err },
-	"create":    func() error { _, err := unix.Open("/x", unix.O_CREAT|unix.O_RDWR, 0o600); return err },
-	"mkdir":     func() error { return unix.Mkdirat(unix.AT_FDCWD, "/x", 0o700) },
+	"open":       func() error { _, err := unix.Open("/etc/passwd", unix.O_RDONLY, 0); return err },
+	"read names": func() error { _, err := os.ReadFile("/etc/hosts"); return err },
+	"open proc":  func() error { _, err := unix.Open("/proc/self/fd", unix.O_RDONLY, 0); return err },
+	"create":     func() error { _, err := unix.Open("/x", unix.O_CREAT|unix.O_RDWR, 0o600); return err },
+	"mkdir":      func() error { return unix.Mkdirat(unix.AT_FDCWD, "/x", 0o700) },
 	"capset": func() error {
 		hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 		caps := [2]unix.CapUserData{{Effective: 1 << unix.CAP_SYS_ADMIN, Permitted: 1 << unix.CAP_SYS_ADMIN}}
@@ -51,6 +52,9 @@ var deeds = map[string]func() error{
 	"fork as pread":     func() error { _, _, e := unix.RawSyscall(unix.SYS_CLONE, unix.SYS_PREAD64, 0, 0); return e },
 	"clone3":            func() error { _, _, e := unix.RawSyscall(unix.SYS_CLONE3, 0, 0, 0); return e },
 	"socket":            func() error { _, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0); return err },
+	"socket unix":       func() error { _, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0); return err },
+	"socket netlink":    func() error { _, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW, 0); return err },
+	"socket raw":        func() error { _, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP); return err },
 	"socketpair":        func() error { _, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0); return err },
 	"mount":             func() error { return unix.Mount("", "/", "", unix.MS_REMOUNT|unix.MS_BIND, "") },
 	"umount":            func() error { return unix.Unmount("/", unix.MNT_DETACH) },
@@ -104,6 +108,11 @@ func main() {
 	if len(os.Args) == 1 {
 		return
 	}
+	enter := func(j *jail.Jail) error { return j.Enter(jail.Config{}) }
+	if os.Args[1] == "network" {
+		os.Args = os.Args[1:]
+		enter = func(j *jail.Jail) error { return j.EnterNetwork([]string{"/etc", "/etc/ssl", "/var/lib/dpkg"}) }
+	}
 	if os.Args[1] == "free" {
 		if err := deeds[os.Args[2]](); err != nil {
 			panic(err)
@@ -122,19 +131,19 @@ func main() {
 		}
 		handed = append(handed, fd)
 	}
-	if err := run(deed, inherited, handed); err != nil {
+	if err := run(deed, enter, inherited, handed); err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
 	fmt.Println("done")
 }
 
-func run(deed func() error, inherited, handed []int) error {
+func run(deed func() error, enter func(*jail.Jail) error, inherited, handed []int) error {
 	j, err := jail.Prepare(inherited, handed)
 	if err != nil {
 		return err
 	}
-	if err := j.Enter(jail.Config{}); err != nil {
+	if err := enter(j); err != nil {
 		return err
 	}
 	return deed()

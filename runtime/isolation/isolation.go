@@ -1,4 +1,6 @@
-package sandbox
+// Package isolation starts processes in namespaces of their own, which their jails are
+// built of (package jail).
+package isolation
 
 import (
 	"errors"
@@ -11,15 +13,12 @@ import (
 	"github.com/microvm/microvm/vmm/control"
 )
 
-// attributes start the VM process in namespaces of its own, which its jail is
-// built of. Who has no rights over namespaces has them in a user namespace, where
-// the process is the same user and nobody else exists.
-func (c *Config) attributes() *syscall.SysProcAttr {
+// Attributes are those of a process that goes to jail; more are flags of clone(2) for
+// namespaces besides. Who has no rights over namespaces has them in a user namespace,
+// where the process is the same user and nobody else exists.
+func Attributes(more uintptr) *syscall.SysProcAttr {
 	// A session of its own is not hit by the terminal's signals.
-	a := &syscall.SysProcAttr{Setsid: true, Cloneflags: control.Namespaces}
-	if !c.Stand {
-		a.Cloneflags |= control.EmptyNetwork
-	}
+	a := &syscall.SysProcAttr{Setsid: true, Cloneflags: control.Namespaces | more}
 	if !mayUnshare() {
 		uid, gid := os.Geteuid(), os.Getegid()
 		a.Cloneflags |= unix.CLONE_NEWUSER
@@ -38,11 +37,11 @@ func mayUnshare() bool {
 	return unix.Capget(&hdr, &caps[0]) == nil && caps[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
 }
 
-// startError says what to do about namespaces that the host refuses.
-func startError(err error) error {
-	err = fmt.Errorf("start VM process: %w", err)
+// StartError says of a process that was not started what to do about namespaces that the
+// host refuses.
+func StartError(err error) error {
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EINVAL) {
-		err = fmt.Errorf("%w: its jail needs new namespaces: run as root with CAP_SYS_ADMIN, or allow user namespaces (user.max_user_namespaces, kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns)", err)
+		return fmt.Errorf("%w: its jail needs new namespaces: run as root with CAP_SYS_ADMIN, or allow user namespaces (user.max_user_namespaces, kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns)", err)
 	}
 	return err
 }

@@ -1,4 +1,4 @@
-package sandbox
+package isolation
 
 import (
 	"errors"
@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// explainFilter adds to how process pid ended what the kernel's log says of it, if
+// ExplainFilter adds to how process pid ended, as [exec.Cmd.Wait] says, what the kernel's log says of it, if
 // that was for a system call that its jail's filter does not allow.
-func explainFilter(pid int, exit error) error {
+func ExplainFilter(pid int, exit error) error {
 	var e *exec.ExitError
 	if !errors.As(exit, &e) {
 		return exit

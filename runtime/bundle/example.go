@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"os"
+	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -66,16 +67,19 @@ func exampleLinux() *specs.Linux {
 }
 
 // ExampleRootless is Example for an ordinary user: a user namespace with only
-// that user in it, and nothing that takes rights which it lacks.
+// that user in it, the host's network, and nothing that takes rights which it lacks.
 func ExampleRootless() *specs.Spec {
 	s := Example()
 	s.Linux.Resources = nil
 	s.Linux.Namespaces = []specs.LinuxNamespace{
-		{Type: specs.PIDNamespace}, {Type: specs.NetworkNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace},
+		{Type: specs.PIDNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace},
 		{Type: specs.MountNamespace}, {Type: specs.CgroupNamespace}, {Type: specs.UserNamespace},
 	}
 	s.Linux.UIDMappings = []specs.LinuxIDMapping{{HostID: uint32(os.Geteuid()), Size: 1}}
 	s.Linux.GIDMappings = []specs.LinuxIDMapping{{HostID: uint32(os.Getegid()), Size: 1}}
+	// A sysfs of its own takes a network namespace of its own.
+	i := slices.IndexFunc(s.Mounts, func(m specs.Mount) bool { return m.Destination == "/sys" })
+	s.Mounts[i] = specs.Mount{Destination: "/sys", Type: "none", Source: "/sys", Options: []string{"rbind", "nosuid", "noexec", "nodev", "ro"}}
 	// gid=5 is not mapped.
 	s.Mounts[2].Options = []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"}
 	return s

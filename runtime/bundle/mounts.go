@@ -102,7 +102,10 @@ func (p *Plan) splitBind(b *Bundle, i int, m *specs.Mount, stat Stat) (file bool
 	if own == cgroupDir && hasNamespace(b.Spec.Linux, specs.CgroupNamespace) {
 		m.Type, m.Source, m.Options = "cgroup", "cgroup", withoutBind(m.Options)
 	}
-	if st.IsDir() {
+	// With a user namespace, /sys is how a container gets one that has no network
+	// namespace.
+	inPlace := source == m.Destination && hasNamespace(b.Spec.Linux, specs.UserNamespace)
+	if st.IsDir() && !inPlace {
 		p.notice("mount %s: %s is of the guest's kernel, not of the host's", m.Destination, source)
 	}
 	return !st.IsDir(), nil

@@ -34,7 +34,7 @@ func newUser(t *testing.T) *user {
 		}
 	})
 	u := &user{t: t, dir: dir, runtime: filepath.Join(dir, "run")}
-	for _, name := range []string{"microvm-runtime", "microvm-vmm", "vmlinux", "initramfs.cpio"} {
+	for _, name := range []string{"microvm-runtime", "microvm-vmm", "microvm-network", "vmlinux", "initramfs.cpio"} {
 		data, err := os.ReadFile(filepath.Join(binDir, name))
 		if err == nil {
 			err = os.WriteFile(filepath.Join(dir, name), data, 0o755)
@@ -73,7 +73,7 @@ func TestStateOfAUserIsInItsRuntimeDirectory(t *testing.T) {
 }
 
 // TestContainerOfAUser runs a container without any rights on the host, whose
-// root is the user.
+// root is the user and whose network is of user mode.
 func TestContainerOfAUser(t *testing.T) {
 	if machine == "kvm" {
 		t.Skip("needs a /dev/kvm that everybody may use")

@@ -90,6 +90,8 @@ var attacks = map[string][]attack{
 		{"connections, flows and pings without end", []string{"cmd/microvm-network:TestSilentGuest"}},
 		{"connections whose last bytes are never acknowledged", []string{"cmd/microvm-network:TestSilentGuest"}},
 		{"a flood of questions for names", []string{"netns/usernet:TestFloodOfQuestions"}},
+		{"a process that has fallen", []string{"vmm/jail:TestNetworkDeeds", "cmd/microvm-network:TestJail"}},
+		{"anything", []string{"netns/usernet:FuzzFrames"}},
 	},
 	"rng": {
 		{"a request for 4 GiB", []string{"vmm/virtio/rng:TestHugeRequestIsAnsweredInPart"}},

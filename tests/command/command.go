@@ -48,7 +48,23 @@ type Outcome struct {
 }
 
 func (o Outcome) String() string {
-	return fmt.Sprintf("exit code %d\nstdout: %s\nstderr: %s", o.Code, o.Stdout, o.Stderr)
+	return fmt.Sprintf("exit code %d\nstdout: %s\nstderr: %s", o.Code, clip(o.Stdout), clip(o.Stderr))
+}
+
+// clip leaves the middle of a long text out.
+func clip(s string) string {
+	if len(s) > 4096 {
+		return s[:2048] + "\n[...]\n" + s[len(s)-2048:]
+	}
+	return s
+}
+
+// Exec is the command, to be started by the caller.
+func (c *Command) Exec(ctx context.Context) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, c.args[0], c.args[1:]...)
+	cmd.Stdin = c.stdin
+	cmd.WaitDelay = 20 * time.Second
+	return cmd
 }
 
 // Run runs the command to its end. One that hangs is a failure.
@@ -56,20 +72,18 @@ func (c *Command) Run() Outcome {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, c.args[0], c.args[1:]...)
-	cmd.Stdin = c.stdin
-	cmd.WaitDelay = 20 * time.Second
+	cmd := c.Exec(ctx)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	began := time.Now()
 	err := cmd.Run()
 	labtest.Tell(c.t, began)
 	if ctx.Err() != nil {
-		c.t.Errorf("%v: hangs", c.args)
+		c.t.Errorf("%v: hangs\n%s", c.args, clip(stderr.String()))
 	}
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
-		c.t.Fatalf("%v: %v", c.args, err)
+		c.t.Errorf("%v: %v", c.args, err)
 	}
 	return Outcome{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
@@ -104,7 +118,7 @@ func (c *Command) Wants(code int, lines ...string) {
 // Eventually polls until ok, and ends the test when that takes too long.
 func Eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(Patience); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(Patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if ok() {
 			return
 		}

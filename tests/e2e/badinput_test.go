@@ -39,8 +39,8 @@ func TestBadBundles(t *testing.T) {
 		}).dir, "MiB"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := s.command("run", "--bundle", c.dir, s.name()).run()
-			if o.code == 0 || !strings.Contains(o.stderr, c.want) {
+			o := s.command("run", "--bundle", c.dir, s.name()).Run()
+			if o.Code == 0 || !strings.Contains(o.Stderr, c.want) {
 				t.Errorf("want %q, %v", c.want, o)
 			}
 		})
@@ -66,21 +66,20 @@ func TestProgramsThatCannotRun(t *testing.T) {
 		{[]string{"/etc/passwd"}, "permission denied", 126},
 	} {
 		b := s.bundle(c.args)
-		if o := s.runBundle(b); o.code != c.code || !strings.Contains(o.stderr, c.want) {
+		if o := s.runBundle(b); o.Code != c.code || !strings.Contains(o.Stderr, c.want) {
 			t.Errorf("%v: want code %d and %q, %v", c.args, c.code, c.want, o)
 		}
 	}
 }
 
-// withConfig runs the command with a configuration file of its own.
-func (c *command) withConfig(t *testing.T, toml string) *command {
+// configured writes a configuration file and returns its path.
+func configured(t *testing.T, toml string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "config.toml")
-	if err := os.WriteFile(path, []byte(toml), 0o644); err != nil {
+	if err := os.WriteFile(path, []byte(toml), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c.args = append([]string{"--config", path}, c.args...)
-	return c
+	return path
 }
 
 func TestBadConfigurations(t *testing.T) {
@@ -99,24 +98,16 @@ func TestBadConfigurations(t *testing.T) {
 		"unknown machine": {`machine = "xen"`, "xen"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cmd := s.command("run", "--bundle", b.dir, s.name()).withConfig(t, c.toml)
+			args := []string{"--config", configured(t, c.toml), "run", "--bundle", b.dir, s.name()}
+			cmd := s.command(args...)
 			if name == "unknown machine" {
-				cmd.args = remove(cmd.args, "--machine", machine)
+				cmd = s.unspecified(args...)
 			}
-			if o := cmd.run(); o.code == 0 || !strings.Contains(o.stderr, c.want) {
+			if o := cmd.Run(); o.Code == 0 || !strings.Contains(o.Stderr, c.want) {
 				t.Errorf("want %q, %v", c.want, o)
 			}
 		})
 	}
-}
-
-func remove(args []string, flag, value string) []string {
-	for i := range args[:len(args)-1] {
-		if args[i] == flag && args[i+1] == value {
-			return append(append([]string{}, args[:i]...), args[i+2:]...)
-		}
-	}
-	return args
 }
 
 func TestFullDisk(t *testing.T) {
@@ -132,7 +123,7 @@ func TestFullDisk(t *testing.T) {
 	}()
 	b := s.bundle(sh("dd if=/dev/zero of=/vol/f bs=64k count=64; echo code $?"), withMount(small))
 	o := s.runBundle(b)
-	if o.code != 0 || !strings.Contains(o.stderr, "No space left on device") || o.stdout != "code 1\n" {
+	if o.Code != 0 || !strings.Contains(o.Stderr, "No space left on device") || o.Stdout != "code 1\n" {
 		t.Errorf("a full volume: %v", o)
 	}
 	// The state directory's own disk is full.
@@ -140,7 +131,7 @@ func TestFullDisk(t *testing.T) {
 		t.Fatalf("the disk is not full: %s", out)
 	}
 	full := &site{t: t, dir: s.dir, root: small + "/state"}
-	if o := full.runBundle(s.bundle(sh("true"))); o.code == 0 || !strings.Contains(o.stderr, "no space left on device") {
+	if o := full.runBundle(s.bundle(sh("true"))); o.Code == 0 || !strings.Contains(o.Stderr, "no space left on device") {
 		t.Errorf("state on a full disk: %v", o)
 	}
 }
@@ -165,11 +156,11 @@ func TestExportThatVanishes(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	o := s.command("run", "--bundle", b.dir, s.name()).input(r).run()
-	if o.code != 0 && !strings.Contains(o.stderr, host) {
+	o := s.command("run", "--bundle", b.dir, s.name()).Input(r).Run()
+	if o.Code != 0 && !strings.Contains(o.Stderr, host) {
 		t.Errorf("%v", o)
 	}
-	if o.code == 0 && !strings.HasSuffix(o.stdout, "alive\n") {
+	if o.Code == 0 && !strings.HasSuffix(o.Stdout, "alive\n") {
 		t.Errorf("%v", o)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/microvm/microvm/tests/command"
 	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
@@ -83,7 +84,7 @@ func TestMachinesOnABridge(t *testing.T) {
 	}
 	o := s.runBundle(s.withProgram(s.bundle(sh(script.String()), here)))
 	for _, a := range asks {
-		if want := strings.Join(a, " ") + " answers\n"; !strings.Contains(o.stdout, want) {
+		if want := strings.Join(a, " ") + " answers\n"; !strings.Contains(o.Stdout, want) {
 			t.Errorf("no answer to %v", a)
 		}
 	}
@@ -117,14 +118,14 @@ func TestManyMachinesOnABridge(t *testing.T) {
 	for i := range count {
 		next, _ := b.addresses((i + 1) % count)
 		all.Go(func() {
-			if got := s.command("exec", ids[i], "wget", "-q", "-O", "-", "http://"+next+"/group").mustRun(); !strings.Contains(got, "nogroup") {
+			if got := s.command("exec", ids[i], "wget", "-q", "-O", "-", "http://"+next+"/group").Output(); !strings.Contains(got, "nogroup") {
 				t.Errorf("machine %d got %q of its neighbour", i, got)
 			}
 		})
 	}
 	all.Wait()
 	for _, id := range ids {
-		all.Go(func() { s.command("delete", "--force", id).mustRun() })
+		all.Go(func() { s.command("delete", "--force", id).Output() })
 	}
 	all.Wait()
 }
@@ -139,18 +140,18 @@ func TestNamespaceVanishes(t *testing.T) {
 	id, pid, _ := s.detached(s.bundle(sh("trap 'exit 7' TERM; while :; do sleep 0.1; done"), in))
 	ip(t, "-n", b.name, "link", "del", "port0")
 	ip(t, "netns", "del", name)
-	eventually(t, "the interface is gone", func() bool {
-		return !strings.Contains(s.command("exec", id, "ip", "link").mustRun(), "eth0")
+	command.Eventually(t, "the interface is gone", func() bool {
+		return !strings.Contains(s.command("exec", id, "ip", "link").Output(), "eth0")
 	})
 	time.Sleep(100 * time.Millisecond)
-	if got := s.command("exec", id, "echo", "well").mustRun(); got != "well\n" {
+	if got := s.command("exec", id, "echo", "well").Output(); got != "well\n" {
 		t.Errorf("the machine says %q", got)
 	}
-	s.command("kill", id, "TERM").mustRun()
+	s.command("kill", id, "TERM").Output()
 	if code := waitPid(t, pid); code != 7 {
 		t.Errorf("exit code %d", code)
 	}
-	s.command("delete", id).mustRun()
+	s.command("delete", id).Output()
 }
 
 // TestFirewallInTheGuest has a container with rights over its network redirect,
@@ -168,8 +169,8 @@ func TestFirewallInTheGuest(t *testing.T) {
 		/usr/sbin/ip6tables-nft -A INPUT -p tcp --dport 8080 -j REJECT --reject-with tcp-reset
 		httpd -p 8080 -h /etc; touch /ready; while :; do sleep 0.1; done`
 	id, _, _ := s.detached(s.bundle(append(sh(script), "sh", "81", "82", "91", "92"), in, netAdmin, withHostsPrograms(t)))
-	eventually(t, "the rules are set", func() bool {
-		return s.command("exec", id, "test", "-e", "/ready").run().code == 0
+	command.Eventually(t, "the rules are set", func() bool {
+		return s.command("exec", id, "test", "-e", "/ready").Run().Code == 0
 	})
 	v4, v6 := b.addresses(0)
 	peer := newInsider(t, "/run/netns/"+b.name)
@@ -179,10 +180,10 @@ func TestFirewallInTheGuest(t *testing.T) {
 			t.Errorf("%s: %q, %v", address, got, err)
 		}
 	}
-	if got := s.command("exec", id, "cat", "/proc/net/nf_conntrack").mustRun(); !strings.Contains(got, "dport=81") {
+	if got := s.command("exec", id, "cat", "/proc/net/nf_conntrack").Output(); !strings.Contains(got, "dport=81") {
 		t.Errorf("connections that the guest tracks:\n%s", got)
 	}
-	s.command("delete", "--force", id).mustRun()
+	s.command("delete", "--force", id).Output()
 }
 
 // resolved is what path is without links.

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/microvm/microvm/tests/command"
 )
 
 // TestCachePolicies changes files of volumes behind a container's back: one that
@@ -24,14 +26,14 @@ look after`
 	})
 	_, _, out := s.detached(b)
 	seen := func() string { text, _ := os.ReadFile(out); return string(text) }
-	eventually(t, "the first look", func() bool { return seen() != "" })
+	command.Eventually(t, "the first look", func() bool { return seen() != "" })
 	for _, path := range []string{kept + "/file", kept + "/new", asked + "/file", asked + "/new", asked + "/go"} {
 		if err := os.WriteFile(path, []byte("changed"), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	want := "before old 3 , old 3 \nafter old 3 , changed 7 new\n"
-	eventually(t, "the second look", func() bool { return len(seen()) >= len(want)-1 })
+	command.Eventually(t, "the second look", func() bool { return len(seen()) >= len(want)-1 })
 	if got := seen(); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}

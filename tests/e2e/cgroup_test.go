@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/microvm/microvm/tests/command"
 	"github.com/microvm/microvm/tests/inventory"
 )
 
@@ -102,7 +103,7 @@ func TestMachineIsInItsHostCgroup(t *testing.T) {
 	}
 	// What a running container is given, its machine is; and that keeps its size.
 	before := readInt(t, memory+"/memory.limit_in_bytes", memory+"/memory.max")
-	s.command("update", "--cpu-quota", "90000", "--memory", "32M", id).mustRun()
+	s.command("update", "--cpu-quota", "90000", "--memory", "32M", id).Output()
 	if n := readInt(t, cpu+"/cpu.cfs_quota_us", cpu+"/cpu.max"); n != 90000 {
 		t.Errorf("CPU quota after update: %d", n)
 	}
@@ -113,13 +114,13 @@ func TestMachineIsInItsHostCgroup(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitPid(t, pid)
-	s.command("delete", "--force", id).mustRun()
+	s.command("delete", "--force", id).Output()
 	if _, err := os.Stat(memory); !os.IsNotExist(err) {
 		t.Errorf("left after delete: %v", err)
 	}
 	// A failed create leaves none, nor does a run in the foreground.
 	o := s.runBundle(s.bundle([]string{"missing-program"}, withLimits(path, limit, 0)))
-	if _, err := os.Stat(memory); o.code != 127 || !os.IsNotExist(err) {
+	if _, err := os.Stat(memory); o.Code != 127 || !os.IsNotExist(err) {
 		t.Errorf("left after a failed create: %v %v", err, o)
 	}
 }
@@ -129,7 +130,7 @@ func TestMemoryLimitIsTheGuests(t *testing.T) {
 	s := newSite(t)
 	fill := "dd if=/dev/zero of=/dev/null count=1 bs="
 	o := s.runBundle(s.bundle(sh(fill+"56M && echo fits; "+fill+"80M; echo code $?; exec "+fill+"80M"), withLimits("/microvm-e2e-memory", 64<<20, 0)))
-	if o.code != 137 || o.stdout != "fits\ncode 137\n" || strings.Contains(o.stderr, "machine broke down") {
+	if o.Code != 137 || o.Stdout != "fits\ncode 137\n" || strings.Contains(o.Stderr, "machine broke down") {
 		t.Errorf("%v", o)
 	}
 }
@@ -148,7 +149,7 @@ func TestSmallestMemoryLimit(t *testing.T) {
 		spec.Hooks = &specs.Hooks{Prestart: []specs.Hook{{Path: "/bin/touch", Args: []string{"touch", traces}}}}
 	})
 	o := s.runBundle(b)
-	if o.code == 0 || !strings.Contains(o.stderr, "memory limit too low: 3145727 bytes") || !strings.Contains(o.stderr, "3145728 (3 MiB); raise the limit") {
+	if o.Code == 0 || !strings.Contains(o.Stderr, "memory limit too low: 3145727 bytes") || !strings.Contains(o.Stderr, "3145728 (3 MiB); raise the limit") {
 		t.Errorf("%v", o)
 	}
 	if _, err := os.Stat(traces); !os.IsNotExist(err) {
@@ -164,9 +165,9 @@ func TestHostsOOMKillIsExplained(t *testing.T) {
 	const path = "/microvm-e2e-oom"
 	b := s.bundle(sh("touch /up; while [ ! -e /go ]; do sleep 0.1; done; dd if=/dev/zero of=/dev/null count=1 bs=300M; sleep 1000"),
 		func(spec *specs.Spec) { spec.Linux.CgroupsPath = path })
-	ended := make(chan outcome, 1)
+	ended := make(chan command.Outcome, 1)
 	go func() { ended <- s.runBundle(b) }()
-	eventually(t, "the container is up", func() bool { _, err := os.Stat(b.rootfs("up")); return err == nil })
+	command.Eventually(t, "the container is up", func() bool { _, err := os.Stat(b.rootfs("up")); return err == nil })
 	dir := cgroupDir("memory", path)
 	used := readInt(t, dir+"/memory.usage_in_bytes", dir+"/memory.current")
 	file := dir + "/memory.limit_in_bytes"
@@ -182,7 +183,7 @@ func TestHostsOOMKillIsExplained(t *testing.T) {
 	}
 	o := <-ended
 	want := "out of memory: raise its limit of " + strconv.FormatInt(limit, 10) + " bytes"
-	if o.code == 0 || !strings.Contains(o.stderr, want) {
+	if o.Code == 0 || !strings.Contains(o.Stderr, want) {
 		t.Errorf("want %q: %v", want, o)
 	}
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {

@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/microvm/microvm/tests/command"
 	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
@@ -45,7 +46,7 @@ func (s *site) debian(args []string, change ...func(*specs.Spec)) *bundle {
 }
 
 func (s *site) unmount(path string) {
-	eventually(s.t, "unmount "+path, func() bool { return unix.Unmount(path, 0) == nil })
+	command.Eventually(s.t, "unmount "+path, func() bool { return unix.Unmount(path, 0) == nil })
 }
 
 // asDocker grants what docker grants by default.

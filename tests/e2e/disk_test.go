@@ -83,11 +83,11 @@ func TestDiskIsOneMachines(t *testing.T) {
 	s.waitStatus(id, "running")
 	for _, options := range [][]string{nil, {"ro"}} {
 		o := s.runBundle(s.bundle(sh("true"), onDisk("ext4", image, "/disk", options...)))
-		if o.code == 0 || !strings.Contains(o.stderr, "another machine or program uses it") {
+		if o.Code == 0 || !strings.Contains(o.Stderr, "another machine or program uses it") {
 			t.Errorf("%v: %v", options, o)
 		}
 	}
-	s.command("delete", "--force", id).mustRun()
+	s.command("delete", "--force", id).Output()
 	if out := s.output(s.bundle(sh("cat /disk/dir/file"), onDisk("ext4", image, "/disk"))); out != "from the host" {
 		t.Errorf("afterwards: %q", out)
 	}
@@ -100,7 +100,7 @@ func TestDiskThatIsNone(t *testing.T) {
 	for source, want := range map[string]string{
 		"/nowhere": "no such file or directory", "/dev/null": "neither a file nor a block device", text: "invalid argument",
 	} {
-		if o := s.runBundle(s.bundle(sh("true"), onDisk("ext4", source, "/disk"))); o.code == 0 || !strings.Contains(o.stderr, want) {
+		if o := s.runBundle(s.bundle(sh("true"), onDisk("ext4", source, "/disk"))); o.Code == 0 || !strings.Contains(o.Stderr, want) {
 			t.Errorf("%s: want %q, %v", source, want, o)
 		}
 	}
@@ -136,7 +136,7 @@ func TestBlockDevice(t *testing.T) {
 	if content, err := os.ReadFile(image); err != nil || string(content[8192:8204]) != "by the guest" {
 		t.Errorf("the host reads %q, %v", content[8192:8204], err)
 	}
-	if o := s.runBundle(s.bundle(sh(script), device("r"))); o.code == 0 || strings.Contains(o.stdout, "\nwritten\n") {
+	if o := s.runBundle(s.bundle(sh(script), device("r"))); o.Code == 0 || strings.Contains(o.Stdout, "\nwritten\n") {
 		t.Errorf("read-only: %v", o)
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/microvm/microvm/tests/command"
 	"github.com/microvm/microvm/tests/inventory"
 )
 
@@ -115,7 +116,7 @@ func TestNothingSyncedIsLost(t *testing.T) {
 		return n
 	}
 	for kind := range ledgers {
-		eventually(t, "some records are "+kind, func() bool { return last(kind) >= 20 })
+		command.Eventually(t, "some records are "+kind, func() bool { return last(kind) >= 20 })
 	}
 	killMachine(t, pid)
 	read := func(kind string) []byte {

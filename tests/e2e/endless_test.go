@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/microvm/microvm/tests/command"
 	"github.com/microvm/microvm/tests/inventory"
 )
 
@@ -16,10 +17,10 @@ import (
 func TestEndlessOutputIsHeldUp(t *testing.T) {
 	s := newSite(t)
 	b := s.bundle(sh("touch /up; cat /dev/zero"))
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), command.Patience)
 	defer cancel()
 	id := s.name()
-	cmd := s.command("run", "--bundle", b.dir, id).exec(ctx)
+	cmd := s.command("run", "--bundle", b.dir, id).Exec(ctx)
 	unread, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -27,7 +28,7 @@ func TestEndlessOutputIsHeldUp(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the container is up", func() bool { _, err := os.Stat(b.rootfs("up")); return err == nil })
+	command.Eventually(t, "the container is up", func() bool { _, err := os.Stat(b.rootfs("up")); return err == nil })
 	time.Sleep(time.Second) // what may be under way fills up
 	before := ownMemory(t)
 	time.Sleep(4 * time.Second) // a leak would take some hundred megabytes
@@ -36,7 +37,7 @@ func TestEndlessOutputIsHeldUp(t *testing.T) {
 			t.Errorf("process %d has grown from %d to %d KiB", pid, was, now)
 		}
 	}
-	s.command("kill", id, "KILL").mustRun()
+	s.command("kill", id, "KILL").Output()
 	unread.Close() // the command would wait for who reads the rest
 	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != 137 {
 		t.Errorf("%v", err)

@@ -21,22 +21,22 @@ func TestExec(t *testing.T) {
 	id, _, _ := s.detached(s.bundle(sh("echo mark > /tmp/mark; sleep 1000; true")))
 	s.waitStatus(id, "running")
 
-	o := s.command("exec", "--env", "FOO=bar", "--cwd", "/tmp", "--user", "7:8", id, "/bin/sh", "-c", "echo $FOO $(pwd) $(id -u):$(id -g) $(cat mark); echo oops >&2; exit 4").run()
-	if o.code != 4 || o.stdout != "bar /tmp 7:8 mark\n" || o.stderr != "oops\n" {
+	o := s.command("exec", "--env", "FOO=bar", "--cwd", "/tmp", "--user", "7:8", id, "/bin/sh", "-c", "echo $FOO $(pwd) $(id -u):$(id -g) $(cat mark); echo oops >&2; exit 4").Run()
+	if o.Code != 4 || o.Stdout != "bar /tmp 7:8 mark\n" || o.Stderr != "oops\n" {
 		t.Errorf("%v", o)
 	}
-	if o := s.command("exec", id, "cat").input(strings.NewReader("through exec")).run(); o.code != 0 || o.stdout != "through exec" {
+	if o := s.command("exec", id, "cat").Input(strings.NewReader("through exec")).Run(); o.Code != 0 || o.Stdout != "through exec" {
 		t.Errorf("stdin: %v", o)
 	}
-	if o := s.command("exec", id, "sh", "-c", "kill -9 $$").run(); o.code != 137 {
+	if o := s.command("exec", id, "sh", "-c", "kill -9 $$").Run(); o.Code != 137 {
 		t.Errorf("killed: %v", o)
 	}
 	// The namespaces are the container's.
-	if o := s.command("exec", id, "sh", "-c", "ps | grep -c 'sleep 1000'").run(); o.code != 0 {
+	if o := s.command("exec", id, "sh", "-c", "ps | grep -c 'sleep 1000'").Run(); o.Code != 0 {
 		t.Errorf("ps: %v", o)
 	}
 	process := specs.Process{Args: []string{"/bin/sh", "-c", "echo from file $(pwd)"}, Cwd: "/var", Env: []string{"PATH=/bin"}}
-	if o := s.command("exec", "--process", processFile(t, process), id).run(); o.code != 0 || o.stdout != "from file /var\n" {
+	if o := s.command("exec", "--process", processFile(t, process), id).Run(); o.Code != 0 || o.Stdout != "from file /var\n" {
 		t.Errorf("--process: %v", o)
 	}
 }
@@ -55,7 +55,7 @@ func TestExecInASubCgroup(t *testing.T) {
 	}))
 	s.waitStatus(id, "running")
 	s.command("exec", id, "sh", "-ec", `cd /sys/fs/cgroup; mkdir init other; echo 1 > init/cgroup.procs
-		for p in $(cat cgroup.procs); do echo $p > init/cgroup.procs || :; done; echo +memory > cgroup.subtree_control`).mustRun()
+		for p in $(cat cgroup.procs); do echo $p > init/cgroup.procs || :; done; echo +memory > cgroup.subtree_control`).Output()
 	for _, c := range []struct {
 		flags  []string
 		stdout string
@@ -68,8 +68,8 @@ func TestExecInASubCgroup(t *testing.T) {
 		{[]string{"--cgroup", ".."}, "", "bad sub cgroup path"},
 		{[]string{"--cgroup", "memory:other"}, "", "cgroup v2"},
 	} {
-		o := s.command(slices.Concat([]string{"exec"}, c.flags, []string{id, "cat", "/proc/self/cgroup"})...).run()
-		if o.stdout != c.stdout || !strings.Contains(o.stderr, c.stderr) || (o.code == 0) != (c.stderr == "") {
+		o := s.command(slices.Concat([]string{"exec"}, c.flags, []string{id, "cat", "/proc/self/cgroup"})...).Run()
+		if o.Stdout != c.stdout || !strings.Contains(o.Stderr, c.stderr) || (o.Code == 0) != (c.stderr == "") {
 			t.Errorf("%v: %v", c.flags, o)
 		}
 	}
@@ -88,7 +88,7 @@ func TestExecOfWhatCannotRun(t *testing.T) {
 		{"/no/such/file", "no such file or directory", 127},
 		{"/tmp/plain", "permission denied", 126},
 	} {
-		if o := s.command("exec", id, c.program).run(); o.code != c.code || !strings.Contains(o.stderr, c.want) {
+		if o := s.command("exec", id, c.program).Run(); o.Code != c.code || !strings.Contains(o.Stderr, c.want) {
 			t.Errorf("%s: want code %d and %q, %v", c.program, c.code, c.want, o)
 		}
 	}
@@ -137,11 +137,11 @@ func TestPidfds(t *testing.T) {
 		t.Errorf("exec: exit code %d", code)
 	}
 	// Without anybody to take the descriptor, there is no process.
-	o := s.command("exec", "--detach", "--pidfd-socket", "/no/such/socket", id, "sleep", "2000").run()
-	if o.code != 255 || !strings.Contains(o.stderr, "/no/such/socket") {
+	o := s.command("exec", "--detach", "--pidfd-socket", "/no/such/socket", id, "sleep", "2000").Run()
+	if o.Code != 255 || !strings.Contains(o.Stderr, "/no/such/socket") {
 		t.Error(o)
 	}
-	if o := s.command("exec", id, "sh", "-c", "ps | grep -c 'sleep 200[0]'").run(); o.stdout != "0\n" {
+	if o := s.command("exec", id, "sh", "-c", "ps | grep -c 'sleep 200[0]'").Run(); o.Stdout != "0\n" {
 		t.Errorf("it runs: %v", o)
 	}
 	kill(receive, "standard", unix.SIGKILL)
@@ -156,7 +156,7 @@ func TestExecWithTerminal(t *testing.T) {
 	path, receive := consoleSocket(t)
 	pidFile := filepath.Join(b.dir, "exec-pid")
 	s.command("exec", "--detach", "--tty", "--console-socket", path, "--pid-file", pidFile, id,
-		"/bin/sh", "-c", "tty >/dev/null && echo is a terminal; read x; echo got $x; exit 2").mustRun()
+		"/bin/sh", "-c", "tty >/dev/null && echo is a terminal; read x; echo got $x; exit 2").Output()
 	master := receive()
 	expect(t, master, "is a terminal")
 	fmt.Fprint(master, "input\n")
@@ -186,10 +186,10 @@ func TestWarningsFromTheGuest(t *testing.T) {
 		}
 	}
 	warned("CAP_NONSENSE")
-	s.command("start", id).mustRun()
-	s.command("--log", log, "exec", "--cap", "CAP_KILL", id, "true").mustRun()
+	s.command("start", id).Output()
+	s.command("--log", log, "exec", "--cap", "CAP_KILL", id, "true").Output()
 	warned("CAP_NONSENSE")
-	s.command("--log", log, "exec", "--process", processFile(t, specs.Process{Cwd: "/", Args: []string{"/bin/true"}, Capabilities: &specs.LinuxCapabilities{}}), id).mustRun()
+	s.command("--log", log, "exec", "--process", processFile(t, specs.Process{Cwd: "/", Args: []string{"/bin/true"}, Capabilities: &specs.LinuxCapabilities{}}), id).Output()
 	if got := read(t, log); got != "" {
 		t.Errorf("warned of nothing: %s", got)
 	}
@@ -216,9 +216,9 @@ func TestManyExecs(t *testing.T) {
 	results := make(chan string, n)
 	for i := range n {
 		go func() {
-			o := s.command("exec", id, "sh", "-c", fmt.Sprintf("head -c 100000 /dev/zero | tr '\\0' x; exit %d", i)).run()
-			if o.code != i || len(o.stdout) != 100000 {
-				results <- fmt.Sprintf("exec %d: exit code %d, %d bytes, stderr %s", i, o.code, len(o.stdout), o.stderr)
+			o := s.command("exec", id, "sh", "-c", fmt.Sprintf("head -c 100000 /dev/zero | tr '\\0' x; exit %d", i)).Run()
+			if o.Code != i || len(o.Stdout) != 100000 {
+				results <- fmt.Sprintf("exec %d: exit code %d, %d bytes, stderr %s", i, o.Code, len(o.Stdout), o.Stderr)
 				return
 			}
 			results <- ""

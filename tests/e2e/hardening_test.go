@@ -1,8 +1,6 @@
 package e2e
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -49,18 +47,13 @@ func TestMitigationsAreTheOperatorsToSwitchOff(t *testing.T) {
 	s := newSite(t)
 	off := annotated("io.microvm.mitigations", "off")
 	o := s.runBundle(s.bundle(sh("true"), off))
-	if o.code == 0 || !strings.Contains(o.stderr, "io.microvm.mitigations") {
+	if o.Code == 0 || !strings.Contains(o.Stderr, "io.microvm.mitigations") {
 		t.Errorf("switched off by an annotation: %v", o)
 	}
-	file := filepath.Join(t.TempDir(), "config.toml")
-	if err := os.WriteFile(file, []byte("mitigations = \"off\"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	file := configured(t, "mitigations = \"off\"\n")
 	for policy, want := range map[string]bool{"off": true, "on": machine == "software"} {
 		b := s.bundle(sh("cat /proc/cmdline"), annotated("io.microvm.mitigations", policy))
-		c := s.command("run", "--bundle", b.dir, s.name())
-		c.args = append([]string{"--config", file}, c.args...)
-		if o := c.run(); o.code != 0 || strings.Contains(o.stdout, "mitigations=off") != want {
+		if o := s.command("--config", file, "run", "--bundle", b.dir, s.name()).Run(); o.Code != 0 || strings.Contains(o.Stdout, "mitigations=off") != want {
 			t.Errorf("%s: %v, want them off: %v", policy, o, want)
 		}
 	}
@@ -72,7 +65,7 @@ func TestPanicIsExplained(t *testing.T) {
 	s := newSite(t)
 	o := s.runBundle(s.bundle(sh("echo c >/proc/sysrq-trigger"), privileged))
 	for _, want := range []string{"the guest's kernel panicked", "Kernel panic - not syncing: sysrq triggered crash", "Call Trace"} {
-		if o.code == 0 || !strings.Contains(o.stderr, want) {
+		if o.Code == 0 || !strings.Contains(o.Stderr, want) {
 			t.Errorf("without %q: %v", want, o)
 		}
 	}

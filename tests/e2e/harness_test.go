@@ -4,12 +4,10 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,13 +19,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/microvm/microvm/tests/busybox"
+	"github.com/microvm/microvm/tests/command"
 	"github.com/microvm/microvm/tests/inventory"
 	"github.com/microvm/microvm/tests/lab/labtest"
 )
-
-// patience bounds every command: emulated machines are slow, but a command
-// that takes this long hangs.
-const patience = 3 * time.Minute
 
 var (
 	binDir   string // the binaries under test
@@ -99,9 +94,9 @@ func (s *site) deleteAll() {
 	entries, _ := os.ReadDir(s.root)
 	for _, e := range entries {
 		if s.t.Failed() {
-			s.t.Logf("state of %s: %s", e.Name(), s.command("state", e.Name()).run())
+			s.t.Logf("state of %s: %s", e.Name(), s.command("state", e.Name()).Run())
 		}
-		s.command("delete", "--force", e.Name()).run()
+		s.command("delete", "--force", e.Name()).Run()
 	}
 }
 
@@ -139,7 +134,7 @@ func (s *site) bundle(args []string, change ...func(*specs.Spec)) *bundle {
 
 func (s *site) defaultSpec(dir string) *specs.Spec {
 	s.t.Helper()
-	s.command("spec", "--bundle", dir).mustRun()
+	s.command("spec", "--bundle", dir).Output()
 	data, err := os.ReadFile(filepath.Join(dir, "config.json"))
 	if err != nil {
 		s.t.Fatal(err)
@@ -165,90 +160,30 @@ func (b *bundle) write(t *testing.T) {
 // sh is the usual command of a container in these tests.
 func sh(script string) []string { return []string{"/bin/sh", "-c", script} }
 
-// command is one call of microvm-runtime.
-type command struct {
-	t     *testing.T
-	args  []string
-	stdin io.Reader
+// command is a call of microvm-runtime. args may begin with more global flags.
+func (s *site) command(args ...string) *command.Command {
+	return s.unspecified(append([]string{"--machine", machine}, args...)...)
 }
 
-func (s *site) command(args ...string) *command {
-	return &command{t: s.t, args: append([]string{"--root", s.root, "--machine", machine}, args...)}
-}
-
-func (c *command) input(r io.Reader) *command {
-	c.stdin = r
-	return c
-}
-
-// outcome is how a command ended.
-type outcome struct {
-	stdout, stderr string
-	code           int
-}
-
-func (o outcome) String() string {
-	return fmt.Sprintf("exit code %d\nstdout: %s\nstderr: %s", o.code, clip(o.stdout), clip(o.stderr))
-}
-
-func clip(s string) string {
-	if len(s) > 4096 {
-		return s[:2048] + "\n[...]\n" + s[len(s)-2048:]
-	}
-	return s
-}
-
-func (c *command) exec(ctx context.Context) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, filepath.Join(binDir, "microvm-runtime"), c.args...)
-	cmd.Stdin = c.stdin
-	cmd.WaitDelay = 20 * time.Second
-	return cmd
-}
-
-// run executes the command to its end.
-func (c *command) run() outcome {
-	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	cmd := c.exec(ctx)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	began := time.Now()
-	err := cmd.Run()
-	labtest.Tell(c.t, began)
-	if ctx.Err() != nil {
-		c.t.Errorf("%v: hangs\n%s", c.args, stderr.String())
-	}
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		c.t.Errorf("%v: %v", c.args, err)
-	}
-	return outcome{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
-}
-
-func (c *command) mustRun() string {
-	c.t.Helper()
-	o := c.run()
-	if o.code != 0 {
-		c.t.Fatalf("%v: %v", c.args, o)
-	}
-	return o.stdout
+// unspecified is a call that leaves the kind of machine to the configuration.
+func (s *site) unspecified(args ...string) *command.Command {
+	return command.New(s.t, append([]string{filepath.Join(binDir, "microvm-runtime"), "--root", s.root}, args...)...)
 }
 
 // runBundle runs b in the foreground.
-func (s *site) runBundle(b *bundle) outcome {
+func (s *site) runBundle(b *bundle) command.Outcome {
 	s.t.Helper()
-	return s.command("run", "--bundle", b.dir, s.name()).run()
+	return s.command("run", "--bundle", b.dir, s.name()).Run()
 }
 
 // output runs b and returns its output; the test fails on an exit code.
 func (s *site) output(b *bundle) string {
 	s.t.Helper()
 	o := s.runBundle(b)
-	if o.code != 0 {
+	if o.Code != 0 {
 		s.t.Fatalf("run: %v", o)
 	}
-	return o.stdout
+	return o.Stdout
 }
 
 // detached runs b in the background with its output in a file and returns the
@@ -275,21 +210,21 @@ func (s *site) launch(stdout string, args ...string) int {
 }
 
 // launchWith runs a command with its output in a file.
-func (s *site) launchWith(c *command, output string) {
+func (s *site) launchWith(c *command.Command, output string) {
 	s.t.Helper()
 	f, err := os.Create(output)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	defer f.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), command.Patience)
 	defer cancel()
-	cmd := c.exec(ctx)
+	cmd := c.Exec(ctx)
 	cmd.Stdout, cmd.Stderr = f, f
 	defer labtest.Tell(s.t, time.Now())
 	if err := cmd.Run(); err != nil {
 		out, _ := os.ReadFile(output)
-		s.t.Fatalf("%v: %v: %s", c.args, err, out)
+		s.t.Fatalf("%v: %v: %s", cmd.Args, err, out)
 	}
 }
 
@@ -310,7 +245,7 @@ func readPid(t *testing.T, path string) int {
 func waitPid(t *testing.T, pid int) int {
 	t.Helper()
 	var code int
-	eventually(t, fmt.Sprintf("pid %d ends", pid), func() bool {
+	command.Eventually(t, fmt.Sprintf("pid %d ends", pid), func() bool {
 		var ws unix.WaitStatus
 		got, err := unix.Wait4(pid, &ws, unix.WNOHANG, nil)
 		if err != nil {
@@ -328,22 +263,11 @@ func waitPid(t *testing.T, pid int) int {
 	return code
 }
 
-// eventually polls until ok, and fails the test when that takes too long.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if ok() {
-			return
-		}
-	}
-	t.Fatalf("waited %v in vain: %s", patience, what)
-}
-
 // state returns what `state` prints.
 func (s *site) state(id string) specs.State {
 	s.t.Helper()
 	var st specs.State
-	if err := json.Unmarshal([]byte(s.command("state", id).mustRun()), &st); err != nil {
+	if err := json.Unmarshal([]byte(s.command("state", id).Output()), &st); err != nil {
 		s.t.Fatal(err)
 	}
 	return st
@@ -351,5 +275,5 @@ func (s *site) state(id string) specs.State {
 
 func (s *site) waitStatus(id string, want specs.ContainerState) {
 	s.t.Helper()
-	eventually(s.t, id+" is "+string(want), func() bool { return s.state(id).Status == want })
+	command.Eventually(s.t, id+" is "+string(want), func() bool { return s.state(id).Status == want })
 }

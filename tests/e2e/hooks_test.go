@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/microvm/microvm/tests/command"
 	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
@@ -51,17 +52,17 @@ func TestHooksInOrderAndPlace(t *testing.T) {
 		t.Errorf("after create:\n%swant\n%s", got, want)
 	}
 	os.Remove(log)
-	s.command("start", id).mustRun()
+	s.command("start", id).Output()
 	if got, want := read(t, log), fmt.Sprintf("poststart running %d %s\n", pid, host); got != want {
 		t.Errorf("after start:\n%swant\n%s", got, want)
 	}
-	eventually(t, "the hook's file is shown", func() bool { return strings.Contains(read(t, filepath.Join(b.dir, "stdout")), "microvm") })
+	command.Eventually(t, "the hook's file is shown", func() bool { return strings.Contains(read(t, filepath.Join(b.dir, "stdout")), "microvm") })
 	var st specs.State
 	if err := json.NewDecoder(strings.NewReader(read(t, b.rootfs("hook")))).Decode(&st); err != nil || st.ID != id || st.Bundle != b.dir {
 		t.Errorf("state in the container: %+v, %v", st, err)
 	}
 	os.Remove(log)
-	s.command("delete", "--force", id).mustRun()
+	s.command("delete", "--force", id).Output()
 	if got, want := read(t, log), "poststop stopped "+host+"\n"; got != want {
 		t.Errorf("after delete:\n%swant\n%s", got, want)
 	}
@@ -78,7 +79,7 @@ func TestHookThatFailsEndsCreate(t *testing.T) {
 	}
 	b.write(t)
 	o := s.runBundle(b)
-	if o.code == 0 || o.stdout != "" || !strings.Contains(o.stderr, "error running createRuntime hook #0") || !strings.Contains(o.stderr, "no way") {
+	if o.Code == 0 || o.Stdout != "" || !strings.Contains(o.Stderr, "error running createRuntime hook #0") || !strings.Contains(o.Stderr, "no way") {
 		t.Error(o)
 	}
 	if got := read(t, log); !strings.HasPrefix(got, "poststop stopped") {
@@ -97,24 +98,24 @@ func TestPoststartHookThatFailsStopsTheContainer(t *testing.T) {
 		Poststop:  []specs.Hook{hostHook("poststop", log)},
 	}
 	b.write(t)
-	refused := func(o outcome) {
+	refused := func(o command.Outcome) {
 		t.Helper()
-		if o.code != 1 || !strings.Contains(o.stderr, "error running poststart hook #0") || !strings.Contains(o.stderr, "no way") {
+		if o.Code != 1 || !strings.Contains(o.Stderr, "error running poststart hook #0") || !strings.Contains(o.Stderr, "no way") {
 			t.Error(o)
 		}
 	}
 	id := s.name()
 	pid := s.launch(filepath.Join(b.dir, "stdout"), "create", "--bundle", b.dir, "--pid-file", filepath.Join(b.dir, "pid"), id)
-	refused(s.command("start", id).run())
+	refused(s.command("start", id).Run())
 	if st := s.state(id); st.Status != specs.StateStopped {
 		t.Errorf("after start: %s", st.Status)
 	}
 	if code := waitPid(t, pid); code != 137 {
 		t.Errorf("exit code %d", code)
 	}
-	s.command("delete", id).mustRun()
+	s.command("delete", id).Output()
 	refused(s.runBundle(b))
-	refused(s.command("run", "--detach", "--bundle", b.dir, s.name()).run())
+	refused(s.command("run", "--detach", "--bundle", b.dir, s.name()).Run())
 	if got := strings.Count(read(t, log), "poststop stopped"); got != 3 || strings.Contains(read(t, log), "never") {
 		t.Errorf("hooks: %s", read(t, log))
 	}

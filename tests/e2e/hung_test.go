@@ -35,8 +35,8 @@ func TestHungMachine(t *testing.T) {
 	var wg sync.WaitGroup
 	for _, args := range calls {
 		wg.Go(func() {
-			o := s.command(args...).run()
-			if o.code == 0 || !strings.Contains(o.stderr, "the guest does not answer") {
+			o := s.command(args...).Run()
+			if o.Code == 0 || !strings.Contains(o.Stderr, "the guest does not answer") {
 				t.Errorf("%v: %v", args, o)
 			}
 		})
@@ -46,13 +46,13 @@ func TestHungMachine(t *testing.T) {
 		t.Errorf("it took %v", took)
 	}
 	signal(unix.SIGCONT)
-	if o := s.command("exec", id, "echo", "again").run(); o.stdout != "again\n" {
+	if o := s.command("exec", id, "echo", "again").Run(); o.Stdout != "again\n" {
 		t.Errorf("exec: %v", o)
 	}
 	signal(unix.SIGSTOP)
-	s.command("kill", id, "KILL").mustRun()
+	s.command("kill", id, "KILL").Output()
 	if code := waitPid(t, pid); code == 0 {
 		t.Error("exit code 0 after a kill")
 	}
-	s.command("delete", id).mustRun()
+	s.command("delete", id).Output()
 }

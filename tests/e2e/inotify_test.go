@@ -13,6 +13,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/microvm/microvm/tests/command"
 	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
@@ -93,15 +94,15 @@ func TestInotify(t *testing.T) {
 	id, _, stdout := s.detached(s.withProgram(s.bundle([]string{programName, "inotify", "/v", "/map", "/single", "/map/key"}, func(spec *specs.Spec) {
 		spec.Mounts = append(spec.Mounts, bind(at("v"), "/v"), bind(at("map"), "/map", "ro"), bind(single, "/single"))
 	})))
-	defer s.command("delete", "--force", id).run() // before its volume
+	defer s.command("delete", "--force", id).Run() // before its volume
 	lines := func() []string {
 		out, err := os.ReadFile(stdout)
 		must(err)
 		return strings.Split(strings.TrimSpace(strings.ReplaceAll(string(out), " \n", "\n")), "\n")
 	}
-	eventually(t, "the watches are there", func() bool { return lines()[0] == "ready" })
+	command.Eventually(t, "the watches are there", func() bool { return lines()[0] == "ready" })
 	for _, path := range []string{at("v"), at("map"), single} { // the agent has seen them
-		eventually(t, path+" is watched", func() bool {
+		command.Eventually(t, path+" is watched", func() bool {
 			must(os.Chmod(path, 0o755))
 			return slices.ContainsFunc(lines(), func(l string) bool { return strings.HasPrefix(l, "attrib /"+filepath.Base(path)) })
 		})
@@ -128,23 +129,23 @@ func TestInotify(t *testing.T) {
 	expect("removed", "delete /v/file")
 	write(single, "changed")
 	expect("single file", "modify /single", "written /single")
-	s.command("exec", id, "sh", "-c", "echo x > /v/own; mv /v/own /v/guest; rm /v/guest").mustRun()
+	s.command("exec", id, "sh", "-c", "echo x > /v/own; mv /v/own /v/guest; rm /v/guest").Output()
 	time.Sleep(time.Second)
 	expect("by the container", "create /v/own", "modify /v/own", "written /v/own", "from /v/own", "to /v/guest", "delete /v/guest")
 
 	must(os.Mkdir(at("map/..2"), 0o755))
 	write(at("map/..2/key"), "two")
 	must(os.Symlink("..2", at("map/..data_tmp")), os.Rename(at("map/..data_tmp"), at("map/..data")), os.RemoveAll(at("map/..1")))
-	eventually(t, "the kubelet's swap", func() bool { return slices.Contains(lines(), "delete /map/..1 two") })
+	command.Eventually(t, "the kubelet's swap", func() bool { return slices.Contains(lines(), "delete /map/..1 two") })
 	for _, want := range []string{"to /map/..data two", "delete-self /map/key"} {
-		eventually(t, want, func() bool { return slices.Contains(lines(), want) })
+		command.Eventually(t, want, func() bool { return slices.Contains(lines(), want) })
 	}
 
 	const files = 100
 	for i := range files {
 		write(at(fmt.Sprint("v/", i)), "")
 	}
-	eventually(t, "many files", func() bool {
+	command.Eventually(t, "many files", func() bool {
 		created := 0
 		for _, l := range lines() {
 			if strings.HasPrefix(l, "create /v/") {

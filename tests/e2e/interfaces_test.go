@@ -9,6 +9,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/microvm/microvm/tests/command"
 	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
@@ -32,19 +33,19 @@ func TestInterfacesOnOneOfTheNamespace(t *testing.T) {
 	s := newSite(t)
 	id, _, _ := s.detached(s.bundle(sh(idle), n.in))
 	out := s.command("exec", id, "sh", "-c", `ip link; cat /proc/net/vlan/config
-		for a in 10.100.0.1 fd64::1 10.101.0.1 `+peerV4+`; do ping -c 1 -W 20 $a; done; ping -c 1 -s 30000 -W 20 10.100.0.1`).mustRun()
+		for a in 10.100.0.1 fd64::1 10.101.0.1 `+peerV4+`; do ping -c 1 -W 20 $a; done; ping -c 1 -s 30000 -W 20 10.100.0.1`).Output()
 	if !strings.Contains(out, "eth0.100@eth0") || !strings.Contains(out, "mv0@eth0") || !strings.Contains(out, "| 100") || strings.Count(out, " 0% packet loss") != 5 {
 		t.Errorf("in the guest:\n%s", out)
 	}
 	for _, link := range []string{"eth0.100", "mv0"} {
 		ip(t, "-n", n.name, "link", "del", link)
 	}
-	eventually(t, "both are gone", func() bool {
-		out := s.command("exec", id, "ip", "link").mustRun()
+	command.Eventually(t, "both are gone", func() bool {
+		out := s.command("exec", id, "ip", "link").Output()
 		return !strings.Contains(out, "eth0.100") && !strings.Contains(out, "mv0")
 	})
 	ip(t, "netns", "exec", n.peer, "busybox", "ping", "-c", "1", "-W", "20", guestV4)
-	s.command("delete", "--force", id).mustRun()
+	s.command("delete", "--force", id).Output()
 	n.untouched()
 }
 
@@ -83,7 +84,7 @@ func TestInterfacesOnAnother(t *testing.T) {
 			}
 			if c.refused != "" {
 				o := s.runBundle(s.bundle([]string{"true"}, n.in))
-				if o.code != 0 || !strings.Contains(o.stderr, c.refused) {
+				if o.Code != 0 || !strings.Contains(o.Stderr, c.refused) {
 					t.Errorf("%v", o)
 				}
 				return
@@ -94,7 +95,7 @@ func TestInterfacesOnAnother(t *testing.T) {
 			if c.v6 {
 				want++
 			}
-			if strings.Count(o.stdout, " 0% packet loss") != want || !strings.Contains(o.stdout, "of the peer") {
+			if strings.Count(o.Stdout, " 0% packet loss") != want || !strings.Contains(o.Stdout, "of the peer") {
 				t.Errorf("%v", o)
 			}
 		})
@@ -155,7 +156,7 @@ func TestRoutesAndRules(t *testing.T) {
 	s := newSite(t)
 	id, _, _ := s.detached(s.bundle(sh(idle), n.in))
 	show := func() string {
-		return s.command("exec", id, "sh", "-c", "ip rule; ip -6 rule; ip route show table 100; ip -6 route show table 100; ip route; ip -6 route; ip neigh; ip addr show lo").mustRun()
+		return s.command("exec", id, "sh", "-c", "ip rule; ip -6 rule; ip route show table 100; ip -6 route show table 100; ip route; ip -6 route; ip neigh; ip addr show lo").Output()
 	}
 	out := show()
 	for _, want := range []string{
@@ -171,7 +172,7 @@ func TestRoutesAndRules(t *testing.T) {
 	ip(t, "-n", n.name, "route", "del", "10.97.0.0/16")
 	ip(t, "-n", n.name, "neigh", "del", "10.77.0.9", "dev", "eth0")
 	ip(t, "-n", n.name, "addr", "del", "10.96.0.1/32", "dev", "lo")
-	eventually(t, "they are gone", func() bool {
+	command.Eventually(t, "they are gone", func() bool {
 		out = show()
 		return !strings.Contains(out, "1000:") && !strings.Contains(out, "10.98") && !strings.Contains(out, "10.97.0.0/16") &&
 			!strings.Contains(out, "10.77.0.9") && !strings.Contains(out, "10.96") && strings.Contains(out, "127.0.0.1/8")
@@ -179,7 +180,7 @@ func TestRoutesAndRules(t *testing.T) {
 	if !strings.Contains(out, "to fd99::/16 lookup 100") {
 		t.Errorf("others are, too:\n%s", out)
 	}
-	s.command("delete", "--force", id).mustRun()
+	s.command("delete", "--force", id).Output()
 }
 
 // TestTapOfTheNamespace has a tap as the namespace's interface, whose frames a
@@ -195,7 +196,7 @@ func TestTapOfTheNamespace(t *testing.T) {
 	go carry(far, near)
 	s := newSite(t)
 	o := s.runBundle(s.bundle(sh("ping -c 1 -W 20 "+peerV4+"; ping -c 1 -W 20 "+peerV6+"; ping -c 1 -s 30000 -W 20 "+peerV4), n.in))
-	if strings.Count(o.stdout, " 0% packet loss") != 3 {
+	if strings.Count(o.Stdout, " 0% packet loss") != 3 {
 		t.Errorf("%v", o)
 	}
 	n.untouched()

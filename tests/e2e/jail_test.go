@@ -50,7 +50,7 @@ func TestJail(t *testing.T) {
 	}, inHosts)
 	id, _, _ := s.detached(b)
 	s.waitStatus(id, "running")
-	out := s.command("check", "--sandbox", id, "--json").mustRun()
+	out := s.command("check", "--sandbox", id, "--json").Output()
 	var p check.Process
 	if err := json.Unmarshal([]byte(out), &p); err != nil {
 		t.Fatal(err)
@@ -80,7 +80,7 @@ func TestJail(t *testing.T) {
 		t.Errorf("the network's process: %+v", n)
 	}
 	// It may have more threads by now.
-	text := s.command("check", "--sandbox", id).mustRun()
+	text := s.command("check", "--sandbox", id).Output()
 	if threads := regexp.MustCompile(`(?m)^filter +on (\d+) of (\d+) threads$`).FindStringSubmatch(text); threads == nil || threads[1] != threads[2] {
 		t.Errorf("as text:\n%s", text)
 	}
@@ -141,7 +141,7 @@ func TestMoreInodesThanDescriptors(t *testing.T) {
 	b := s.bundle(sh("ls -l /volume | grep -c root && ls -l /volume | grep -c root"), func(spec *specs.Spec) {
 		spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/volume", Type: "bind", Source: volume, Options: []string{"rbind"}})
 	})
-	cmd := s.command("run", "--bundle", b.dir, s.name()).exec(t.Context())
+	cmd := s.command("run", "--bundle", b.dir, s.name()).Exec(t.Context())
 	cmd.Args = append([]string{prlimit, "--nofile=3000:3000"}, cmd.Args...)
 	cmd.Path = prlimit
 	out, err := cmd.CombinedOutput()

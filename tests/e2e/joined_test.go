@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/microvm/microvm/tests/command"
 	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
@@ -44,7 +45,7 @@ func TestContainersInOneMachine(t *testing.T) {
 		spec.Process.Capabilities.Permitted = spec.Process.Capabilities.Bounding
 	}))
 	all := joining(pid, specs.NetworkNamespace, specs.IPCNamespace, specs.UTSNamespace)
-	eventually(t, "the host name is set", func() bool { return s.command("exec", host, "hostname").run().stdout == "of-the-pod\n" })
+	command.Eventually(t, "the host name is set", func() bool { return s.command("exec", host, "hostname").Run().Stdout == "of-the-pod\n" })
 	got := s.output(s.bundle(sh("hostname; wget -q -O - http://127.0.0.1:8080/passwd | head -n 1; ps"), all))
 	if !strings.HasPrefix(got, "of-the-pod\nroot:") || strings.Contains(got, "httpd") {
 		t.Errorf("%q", got)
@@ -53,7 +54,7 @@ func TestContainersInOneMachine(t *testing.T) {
 	if !strings.Contains(got, "httpd") {
 		t.Errorf("no processes of the other's: %q", got)
 	}
-	if o := s.command("check", "--sandbox", host).run(); o.code != 0 {
+	if o := s.command("check", "--sandbox", host).Run(); o.Code != 0 {
 		t.Errorf("the machine after its guests: %v", o)
 	}
 }
@@ -66,19 +67,19 @@ func TestLifeInAnothersMachine(t *testing.T) {
 	host, pid, _ := s.detached(s.bundle(sh("sleep 1000")))
 	all := joining(pid, specs.NetworkNamespace, specs.IPCNamespace, specs.PIDNamespace)
 	id, tenant, _ := s.detached(s.bundle(sh("trap 'exit 7' TERM; echo ready > /shared/there; while true; do sleep 1; done"), all, bound(shared)))
-	eventually(t, "the container runs", func() bool {
-		return s.command("exec", id, "cat", "/shared/there").run().stdout == "ready\n"
+	command.Eventually(t, "the container runs", func() bool {
+		return s.command("exec", id, "cat", "/shared/there").Run().Stdout == "ready\n"
 	})
-	s.command("pause", id).mustRun()
-	if got := s.command("exec", host, "echo", "runs").mustRun(); got != "runs\n" {
+	s.command("pause", id).Output()
+	if got := s.command("exec", host, "echo", "runs").Output(); got != "runs\n" {
 		t.Errorf("the other container: %q", got)
 	}
-	s.command("resume", id).mustRun()
-	s.command("kill", id, "TERM").mustRun()
+	s.command("resume", id).Output()
+	s.command("kill", id, "TERM").Output()
 	if code := waitPid(t, tenant); code != 7 {
 		t.Errorf("exit code %d", code)
 	}
-	s.command("delete", id).mustRun()
+	s.command("delete", id).Output()
 
 	id, tenant, _ = s.detached(s.bundle(sh("sleep 2000"), all, bound(shared)))
 	if err := unix.Kill(tenant, unix.SIGKILL); err != nil {
@@ -86,19 +87,19 @@ func TestLifeInAnothersMachine(t *testing.T) {
 	}
 	waitPid(t, tenant)
 	s.waitStatus(id, specs.StateStopped)
-	eventually(t, "its processes are gone", func() bool {
-		return !strings.Contains(s.command("exec", host, "ps").mustRun(), "sleep 2000")
+	command.Eventually(t, "its processes are gone", func() bool {
+		return !strings.Contains(s.command("exec", host, "ps").Output(), "sleep 2000")
 	})
-	s.command("delete", id).mustRun()
+	s.command("delete", id).Output()
 
 	id, tenant, _ = s.detached(s.bundle(sh("sleep 3000"), all, bound(shared)))
-	s.command("kill", host, "KILL").mustRun()
+	s.command("kill", host, "KILL").Output()
 	if code := waitPid(t, tenant); code != 137 {
 		t.Errorf("exit code after the machine's end: %d", code)
 	}
 	waitPid(t, pid)
-	s.command("delete", id).mustRun()
-	s.command("delete", host).mustRun()
+	s.command("delete", id).Output()
+	s.command("delete", host).Output()
 }
 
 func TestJoinsThatAreRefused(t *testing.T) {
@@ -106,16 +107,16 @@ func TestJoinsThatAreRefused(t *testing.T) {
 	s := newSite(t)
 	host, pid, _ := s.detached(s.bundle(sh("sleep 1000")))
 	o := s.runBundle(s.bundle([]string{"true"}, joining(pid, specs.IPCNamespace)))
-	if want := "container " + host + ", and with them its machine, but not its network"; o.code == 0 || !strings.Contains(o.stderr, want) {
+	if want := "container " + host + ", and with them its machine, but not its network"; o.Code == 0 || !strings.Contains(o.Stderr, want) {
 		t.Errorf("another network: %v", o)
 	}
 	missing := bound(filepath.Join(s.dir, "missing"))
-	if o := s.runBundle(s.bundle([]string{"true"}, joining(pid, specs.NetworkNamespace), missing)); o.code == 0 {
+	if o := s.runBundle(s.bundle([]string{"true"}, joining(pid, specs.NetworkNamespace), missing)); o.Code == 0 {
 		t.Error("a mount without a source")
 	}
-	s.command("delete", "--force", host).mustRun()
+	s.command("delete", "--force", host).Output()
 	o = s.runBundle(s.bundle([]string{"true"}, joining(1, specs.IPCNamespace)))
-	if o.code == 0 || !strings.Contains(o.stderr, "/proc/1/ns/ipc is the host's") {
+	if o.Code == 0 || !strings.Contains(o.Stderr, "/proc/1/ns/ipc is the host's") {
 		t.Errorf("a namespace of the host: %v", o)
 	}
 }

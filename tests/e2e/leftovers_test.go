@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/microvm/microvm/tests/command"
 	"github.com/microvm/microvm/tests/inventory"
 )
 
@@ -37,12 +38,12 @@ func TestKilledProcessesLeaveNothing(t *testing.T) {
 				t.Error("exit code 0 after a kill")
 			}
 			s.waitStatus(id, "stopped")
-			if o := s.command("exec", id, "true").run(); o.code == 0 || !strings.Contains(o.stderr, "not running") {
+			if o := s.command("exec", id, "true").Run(); o.Code == 0 || !strings.Contains(o.Stderr, "not running") {
 				t.Errorf("exec: %v", o)
 			}
-			s.command("delete", id).mustRun()
+			s.command("delete", id).Output()
 			// The same id works again.
-			if o := s.command("run", "--bundle", s.bundle(sh("echo again")).dir, id).run(); o.code != 0 || o.stdout != "again\n" {
+			if o := s.command("run", "--bundle", s.bundle(sh("echo again")).dir, id).Run(); o.Code != 0 || o.Stdout != "again\n" {
 				t.Errorf("run after the kill: %v", o)
 			}
 		})
@@ -54,11 +55,11 @@ func TestCreateKilledHalfWay(t *testing.T) {
 	b := s.bundle(sh("true"))
 	for i := range 3 {
 		id := s.name()
-		cmd := s.command("run", "--bundle", b.dir, id).exec(t.Context())
+		cmd := s.command("run", "--bundle", b.dir, id).Exec(t.Context())
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the start is under way", func() bool {
+		command.Eventually(t, "the start is under way", func() bool {
 			_, err := os.Stat(filepath.Join(s.root, id))
 			return err == nil
 		})
@@ -69,8 +70,8 @@ func TestCreateKilledHalfWay(t *testing.T) {
 			t.Fatal(err)
 		}
 		cmd.Wait()
-		s.command("delete", "--force", id).mustRun()
-		if o := s.command("state", id).run(); o.code == 0 {
+		s.command("delete", "--force", id).Output()
+		if o := s.command("state", id).Run(); o.Code == 0 {
 			t.Errorf("state after delete --force: %v", o)
 		}
 	}
@@ -79,7 +80,7 @@ func TestCreateKilledHalfWay(t *testing.T) {
 func TestFailedCreateLeavesNothing(t *testing.T) {
 	s := newSite(t)
 	id := s.name()
-	if o := s.command("create", "--bundle", s.bundle([]string{"missing-program"}).dir, id).run(); o.code == 0 {
+	if o := s.command("create", "--bundle", s.bundle([]string{"missing-program"}).dir, id).Run(); o.Code == 0 {
 		t.Fatalf("%v", o)
 	}
 	if _, err := os.Stat(filepath.Join(s.root, id)); !os.IsNotExist(err) {

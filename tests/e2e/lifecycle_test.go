@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go/features"
 	"golang.org/x/sys/unix"
 
+	"github.com/microvm/microvm/tests/command"
 	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
@@ -30,16 +31,16 @@ func TestCreateStartStateKillDelete(t *testing.T) {
 	if out, _ := os.ReadFile(stdout); len(out) != 0 {
 		t.Errorf("the process ran before start: %q", out)
 	}
-	s.command("start", id).mustRun()
+	s.command("start", id).Output()
 	s.waitStatus(id, "running")
-	eventually(t, "the process runs", func() bool {
+	command.Eventually(t, "the process runs", func() bool {
 		out, _ := os.ReadFile(stdout)
 		return string(out) == "running\n"
 	})
-	if o := s.command("delete", id).run(); o.code == 0 || !strings.Contains(o.stderr, "not stopped") {
+	if o := s.command("delete", id).Run(); o.Code == 0 || !strings.Contains(o.Stderr, "not stopped") {
 		t.Errorf("delete of a running container: %v", o)
 	}
-	s.command("kill", id, "TERM").mustRun()
+	s.command("kill", id, "TERM").Output()
 	if code := waitPid(t, pid); code != 5 {
 		t.Errorf("exit code of the pid is %d, want 5", code)
 	}
@@ -47,11 +48,11 @@ func TestCreateStartStateKillDelete(t *testing.T) {
 	if out, _ := os.ReadFile(stdout); string(out) != "running\ngot it\n" {
 		t.Errorf("output %q", out)
 	}
-	if o := s.command("kill", id, "TERM").run(); o.code == 0 || !strings.Contains(o.stderr, "not running") {
+	if o := s.command("kill", id, "TERM").Run(); o.Code == 0 || !strings.Contains(o.Stderr, "not running") {
 		t.Errorf("kill of a stopped container: %v", o)
 	}
-	s.command("delete", id).mustRun()
-	if o := s.command("state", id).run(); o.code != 1 || !strings.Contains(o.stderr, "does not exist") {
+	s.command("delete", id).Output()
+	if o := s.command("state", id).Run(); o.Code != 1 || !strings.Contains(o.Stderr, "does not exist") {
 		t.Errorf("state of a deleted container: %v", o)
 	}
 }
@@ -78,16 +79,16 @@ func TestWrongStates(t *testing.T) {
 		{[]string{"create", "--bundle", b.dir, "../x"}, "invalid"},
 		{[]string{"create", "--bundle", b.dir}, "requires"},
 	} {
-		o := s.command(c.args...).run()
-		if o.code == 0 || !strings.Contains(o.stderr, c.want) {
+		o := s.command(c.args...).Run()
+		if o.Code == 0 || !strings.Contains(o.Stderr, c.want) {
 			t.Errorf("%v: want %q, %v", c.args, c.want, o)
 		}
 	}
 	if st := s.state(id); st.Status != "running" {
 		t.Errorf("the container did not survive: %+v", st)
 	}
-	s.command("delete", "--force", id).mustRun()
-	s.command("delete", "--force", "nobody").mustRun() // as runc: no error
+	s.command("delete", "--force", id).Output()
+	s.command("delete", "--force", "nobody").Output() // as runc: no error
 }
 
 func TestDeleteOfACreatedContainer(t *testing.T) {
@@ -95,7 +96,7 @@ func TestDeleteOfACreatedContainer(t *testing.T) {
 	b := s.bundle(sh("echo never"))
 	id, stdout := s.name(), filepath.Join(b.dir, "stdout")
 	s.launch(stdout, "create", "--bundle", b.dir, id)
-	s.command("delete", "--force", id).mustRun()
+	s.command("delete", "--force", id).Output()
 	if out, _ := os.ReadFile(stdout); len(out) != 0 {
 		t.Errorf("output %q", out)
 	}
@@ -104,7 +105,7 @@ func TestDeleteOfACreatedContainer(t *testing.T) {
 func TestSignalToThePidReachesTheContainer(t *testing.T) {
 	s := newSite(t)
 	id, pid, stdout := s.detached(s.bundle(sh("trap 'exit 9' USR1; echo up; while :; do sleep 0.1; done")))
-	eventually(t, "the process runs", func() bool {
+	command.Eventually(t, "the process runs", func() bool {
 		out, _ := os.ReadFile(stdout)
 		return string(out) == "up\n"
 	})
@@ -114,7 +115,7 @@ func TestSignalToThePidReachesTheContainer(t *testing.T) {
 	if code := waitPid(t, pid); code != 9 {
 		t.Errorf("exit code %d, want 9", code)
 	}
-	s.command("delete", id).mustRun()
+	s.command("delete", id).Output()
 }
 
 func TestListAndPs(t *testing.T) {
@@ -125,30 +126,30 @@ func TestListAndPs(t *testing.T) {
 		ID, Status, Bundle string
 		Pid                int
 	}
-	if err := json.Unmarshal([]byte(s.command("list", "--format", "json").mustRun()), &list); err != nil {
+	if err := json.Unmarshal([]byte(s.command("list", "--format", "json").Output()), &list); err != nil {
 		t.Fatal(err)
 	}
 	if len(list) != 1 || list[0].ID != id || list[0].Pid != pid || list[0].Status != "running" {
 		t.Errorf("list: %+v", list)
 	}
-	if out := s.command("list", "--quiet").mustRun(); out != id+"\n" {
+	if out := s.command("list", "--quiet").Output(); out != id+"\n" {
 		t.Errorf("list --quiet: %q", out)
 	}
-	if out := s.command("list").mustRun(); !strings.HasPrefix(out, "ID ") || !strings.Contains(out, id) {
+	if out := s.command("list").Output(); !strings.HasPrefix(out, "ID ") || !strings.Contains(out, id) {
 		t.Errorf("list: %s", out)
 	}
-	eventually(t, "ps shows the child", func() bool {
-		out := s.command("ps", id).mustRun()
+	command.Eventually(t, "ps shows the child", func() bool {
+		out := s.command("ps", id).Output()
 		return strings.HasPrefix(out, "UID") && strings.Contains(out, "sleep 1000")
 	})
 	var pids []int
-	if err := json.Unmarshal([]byte(s.command("ps", "--format", "json", id).mustRun()), &pids); err != nil || len(pids) < 1 {
+	if err := json.Unmarshal([]byte(s.command("ps", "--format", "json", id).Output()), &pids); err != nil || len(pids) < 1 {
 		t.Errorf("ps --format json: %v %v", pids, err)
 	}
-	if out := s.command("ps", id, "-o", "comm,args").mustRun(); !strings.HasPrefix(out, "COMMAND") || !strings.Contains(out, "sleep 1000") {
+	if out := s.command("ps", id, "-o", "comm,args").Output(); !strings.HasPrefix(out, "COMMAND") || !strings.Contains(out, "sleep 1000") {
 		t.Errorf("ps with options: %s", out)
 	}
-	if o := s.command("ps", id, "--no-such-option").run(); o.code == 0 || !strings.Contains(o.stderr, "no-such-option") {
+	if o := s.command("ps", id, "--no-such-option").Run(); o.Code == 0 || !strings.Contains(o.Stderr, "no-such-option") {
 		t.Errorf("ps with a wrong option: %v", o)
 	}
 }
@@ -156,7 +157,7 @@ func TestListAndPs(t *testing.T) {
 func TestFeaturesIsJSON(t *testing.T) {
 	s := newSite(t)
 	var f features.Features
-	if err := json.Unmarshal([]byte(s.command("features").mustRun()), &f); err != nil || f.OCIVersionMax != specs.Version {
+	if err := json.Unmarshal([]byte(s.command("features").Output()), &f); err != nil || f.OCIVersionMax != specs.Version {
 		t.Fatalf("%+v %v", f, err)
 	}
 	// Tools look for these, and there are tests of all of them.
@@ -171,11 +172,11 @@ func TestCheckSaysWhatIsUsed(t *testing.T) {
 		Machine string `json:"machine"`
 		Reason  string `json:"reason"`
 	}
-	out := s.command("check", "--json").mustRun()
+	out := s.command("check", "--json").Output()
 	if err := json.Unmarshal([]byte(out), &c); err != nil || c.Machine != machine || c.Reason == "" {
 		t.Errorf("%+v %v\n%s", c, err, out)
 	}
-	if text := s.command("check").mustRun(); !strings.Contains(text, "/dev/kvm") || !strings.Contains(text, "kernel") {
+	if text := s.command("check").Output(); !strings.Contains(text, "/dev/kvm") || !strings.Contains(text, "kernel") {
 		t.Errorf("check prints %s", text)
 	}
 }

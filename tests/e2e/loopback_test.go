@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/microvm/microvm/netns"
+	"github.com/microvm/microvm/tests/command"
 	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
@@ -36,11 +37,11 @@ func newInsider(t *testing.T, path string) *insider {
 
 func (i *insider) dial(address string) (c *net.TCPConn, err error) {
 	err = i.in.Do(func() error {
-		d := net.Dialer{Timeout: patience}
+		d := net.Dialer{Timeout: command.Patience}
 		conn, err := d.Dial("tcp", address)
 		if err == nil {
 			c = conn.(*net.TCPConn)
-			c.SetDeadline(time.Now().Add(patience))
+			c.SetDeadline(time.Now().Add(command.Patience))
 		}
 		return err
 	})
@@ -67,7 +68,7 @@ func (i *insider) ask(address string, p []byte) (string, error) {
 // awaits waits until the guest answers at address.
 func (i *insider) awaits(address string) {
 	i.t.Helper()
-	eventually(i.t, "the guest answers at "+address, func() bool {
+	command.Eventually(i.t, "the guest answers at "+address, func() bool {
 		got, err := i.ask(address, nil)
 		return err == nil && got != ""
 	})
@@ -97,7 +98,7 @@ func TestLoopbackOfTheNamespace(t *testing.T) {
 	}
 	i.keepsOwn()
 	i.many(200)
-	s.command("delete", "--force", id).mustRun()
+	s.command("delete", "--force", id).Output()
 	if _, err := i.dial("127.0.0.1:9001"); err == nil {
 		t.Error("connected after the container's end")
 	}
@@ -161,5 +162,5 @@ func TestLoopbackOfKilledMonitor(t *testing.T) {
 		c.Close()
 		t.Error("connected after the monitor's end")
 	}
-	s.command("delete", "--force", id).mustRun()
+	s.command("delete", "--force", id).Output()
 }

@@ -38,8 +38,8 @@ func TestManyAtOnce(t *testing.T) {
 			spec.Annotations = map[string]string{"io.microvm.memory": "128"}
 		})
 		wg.Go(func() {
-			o := s.command("run", "--bundle", b.dir, s.name()).input(strings.NewReader(want + "more\n")).run()
-			if o.code != i || o.stdout != "more\n"+want {
+			o := s.command("run", "--bundle", b.dir, s.name()).Input(strings.NewReader(want + "more\n")).Run()
+			if o.Code != i || o.Stdout != "more\n"+want {
 				t.Errorf("container %d: %v", i, o)
 			}
 		})
@@ -55,10 +55,10 @@ func TestManyInSequence(t *testing.T) {
 	for i := range number(t, "MICROVM_SEQUENCE", 4) {
 		id := s.name()
 		pid := s.launch(b.dir+"/stdout", "create", "--bundle", b.dir, "--pid-file", b.dir+"/pid", id)
-		s.command("start", id).mustRun()
+		s.command("start", id).Output()
 		if code := waitPid(t, pid); code != 3 {
 			t.Fatalf("container %d ends with %d", i, code)
 		}
-		s.command("delete", id).mustRun()
+		s.command("delete", id).Output()
 	}
 }

@@ -81,11 +81,11 @@ func TestVolumesAndTheHostsMounts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	o := s.command("exec", id, "sh", "-c", "cat /ended/file; echo; find /private /slave -name late").run()
-	if want := "still here\n/slave/sub/late\n"; o.stdout != want {
+	o := s.command("exec", id, "sh", "-c", "cat /ended/file; echo; find /private /slave -name late").Run()
+	if want := "still here\n/slave/sub/late\n"; o.Stdout != want {
 		t.Errorf("want %q, %v", want, o)
 	}
-	if o := s.command("delete", "--force", id).run(); o.code != 0 { // the slave keeps its mount busy
+	if o := s.command("delete", "--force", id).Run(); o.Code != 0 { // the slave keeps its mount busy
 		t.Error(o)
 	}
 }
@@ -204,11 +204,11 @@ func TestMountsOfAllKinds(t *testing.T) {
 		t.Fatal(err)
 	}
 	o := s.runBundle(b)
-	if o.code != 0 || strings.Contains(o.stdout, "FAILED") || strings.Count(o.stdout, "ok ") != strings.Count(mountsScript, "\ncheck ") {
+	if o.Code != 0 || strings.Contains(o.Stdout, "FAILED") || strings.Count(o.Stdout, "ok ") != strings.Count(mountsScript, "\ncheck ") {
 		t.Errorf("%v", o)
 	}
-	if !strings.Contains(o.stderr, "/dev/absent") || !strings.Contains(o.stderr, "/host/sys") {
-		t.Errorf("nobody was told what differs: %s", o.stderr)
+	if !strings.Contains(o.Stderr, "/dev/absent") || !strings.Contains(o.Stderr, "/host/sys") {
+		t.Errorf("nobody was told what differs: %s", o.Stderr)
 	}
 	checkUpper(t, host)
 }

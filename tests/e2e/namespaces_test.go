@@ -32,7 +32,7 @@ func TestPidShowsTheContainersFiles(t *testing.T) {
 			t.Errorf("write %s: %v", c.path, err)
 		}
 		if c.ok {
-			if got := s.command("exec", id, "cat", c.inside).mustRun(); got != "from the host" {
+			if got := s.command("exec", id, "cat", c.inside).Output(); got != "from the host" {
 				t.Errorf("%s holds %q inside", c.inside, got)
 			}
 		}
@@ -41,7 +41,7 @@ func TestPidShowsTheContainersFiles(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(root, "etc/debian_version")); err == nil {
 		t.Error("the host's files are there")
 	}
-	if o := s.command("exec", id, "cat", "/sys/fs/cgroup/cgroup.procs").run(); o.code != 0 {
+	if o := s.command("exec", id, "cat", "/sys/fs/cgroup/cgroup.procs").Run(); o.Code != 0 {
 		t.Errorf("the container does not see its own cgroup: %v", o)
 	}
 }

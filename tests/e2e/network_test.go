@@ -15,6 +15,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/microvm/microvm/tests/command"
 	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
@@ -135,7 +136,7 @@ func TestSpoofing(t *testing.T) {
 		ping -c 1 -W 3 ` + peerV4 + ` >/dev/null && echo answered || echo alone`)
 	for policy, want := range map[string]string{"allow": "answered", "refuse": "alone"} {
 		o := s.runBundle(s.bundle(change, n.in, netAdmin, annotated("io.microvm.spoofing", policy)))
-		if o.code != 0 || !strings.HasSuffix(o.stdout, want+"\n") {
+		if o.Code != 0 || !strings.HasSuffix(o.Stdout, want+"\n") {
 			t.Errorf("%s: %v, want %s", policy, o, want)
 		}
 	}
@@ -147,7 +148,7 @@ func TestNetworkStatistics(t *testing.T) {
 	n := newNeighbourhood(t)
 	s := newSite(t)
 	id, _, _ := s.detached(s.bundle(sh("ping -c 5 -s 1000 -W 20 "+peerV4+"; touch /done; while :; do sleep 0.1; done"), n.in))
-	eventually(t, "the pings are through", func() bool { return s.command("exec", id, "test", "-e", "/done").run().code == 0 })
+	command.Eventually(t, "the pings are through", func() bool { return s.command("exec", id, "test", "-e", "/done").Run().Code == 0 })
 	var e struct {
 		Data struct {
 			Interfaces []struct {
@@ -156,7 +157,7 @@ func TestNetworkStatistics(t *testing.T) {
 			} `json:"network_interfaces"`
 		}
 	}
-	text := s.command("events", "--stats", id).mustRun()
+	text := s.command("events", "--stats", id).Output()
 	if err := json.Unmarshal([]byte(text), &e); err != nil || len(e.Data.Interfaces) != 1 {
 		t.Fatalf("%v: %s", err, text)
 	}
@@ -172,7 +173,7 @@ func TestNetworkStatistics(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), &own); err != nil || len(own) != 1 || own[0].Stats.Rx.Bytes < 5000 || own[0].Stats.Tx.Bytes < 5000 {
 		t.Errorf("%v: %s", err, text)
 	}
-	s.command("delete", "--force", id).mustRun()
+	s.command("delete", "--force", id).Output()
 }
 
 // megabytes of a stream are enough to meet segmentation and full queues.
@@ -198,7 +199,7 @@ func TestNetworkCarriesStreams(t *testing.T) {
 	if code := waitPid(t, pid); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	s.command("delete", id).mustRun()
+	s.command("delete", id).Output()
 	out, err := os.ReadFile(stdout)
 	if err != nil {
 		t.Fatal(err)
@@ -213,21 +214,21 @@ func TestInterfacesComeAndGo(t *testing.T) {
 	n := newNeighbourhood(t)
 	s := newSite(t)
 	id, _, _ := s.detached(s.bundle(sh(idle), n.in))
-	show := func() string { return s.command("exec", id, "ip", "addr").mustRun() }
+	show := func() string { return s.command("exec", id, "ip", "addr").Output() }
 	n.join("net1")
 	n.address(n.name, "net1", "10.78.0.2/24")
 	n.address(n.peer, "net1", "10.78.0.1/24")
-	eventually(t, "the new interface is there", func() bool {
+	command.Eventually(t, "the new interface is there", func() bool {
 		out := show()
 		return strings.Contains(out, "net1: <BROADCAST,MULTICAST,UP,LOWER_UP>") && strings.Contains(out, "inet 10.78.0.2/24")
 	})
 	ip(t, "netns", "exec", n.peer, "busybox", "ping", "-c", "1", "-W", "20", "10.78.0.2")
 	ip(t, "-n", n.name, "addr", "del", guestV6+"/64", "dev", "eth0")
-	eventually(t, "the address is gone", func() bool { return !strings.Contains(show(), guestV6) })
+	command.Eventually(t, "the address is gone", func() bool { return !strings.Contains(show(), guestV6) })
 	ip(t, "-n", n.name, "link", "del", "net1")
-	eventually(t, "the interface is gone", func() bool { return !strings.Contains(show(), "net1") })
+	command.Eventually(t, "the interface is gone", func() bool { return !strings.Contains(show(), "net1") })
 	ip(t, "netns", "exec", n.peer, "busybox", "ping", "-c", "1", "-W", "20", guestV4)
-	s.command("delete", "--force", id).mustRun()
+	s.command("delete", "--force", id).Output()
 	n.untouched()
 }
 
@@ -240,13 +241,13 @@ func TestInterfacesOfStartAreThere(t *testing.T) {
 	n.join("net1")
 	n.address(n.peer, "net1", "10.78.0.1/24")
 	n.address(n.name, "net1", "10.78.0.2/24")
-	s.command("start", id).mustRun()
+	s.command("start", id).Output()
 	code := waitPid(t, pid)
 	out, err := os.ReadFile(stdout)
 	if err != nil || code != 0 || !strings.Contains(string(out), "inet 10.78.0.2/24") {
 		t.Errorf("exit code %d, %v:\n%s", code, err, out)
 	}
-	s.command("delete", id).mustRun()
+	s.command("delete", id).Output()
 	n.untouched()
 }
 
@@ -256,7 +257,7 @@ func TestEmptyNamespaceIsTold(t *testing.T) {
 	ip(t, "netns", "add", name)
 	t.Cleanup(func() { ip(t, "netns", "del", name) })
 	o := s.runBundle(s.bundle([]string{"true"}, (&neighbourhood{name: name}).in))
-	if o.code != 0 || !strings.Contains(o.stderr, "loopback interface only") {
+	if o.Code != 0 || !strings.Contains(o.Stderr, "loopback interface only") {
 		t.Errorf("%v", o)
 	}
 }
@@ -301,7 +302,7 @@ func TestHostsNetworkIsUserMode(t *testing.T) {
 		t.Errorf("the guest got %d bytes of %d", len(got), 2*len(page))
 	}
 	o := s.runBundle(s.bundle(sh("ls /sys/class/net; "+fetch[0]), inHosts, annotated("io.microvm.network", "none")))
-	if o.stdout != "lo\n" || o.code == 0 {
+	if o.Stdout != "lo\n" || o.Code == 0 {
 		t.Errorf("without a network: %v", o)
 	}
 }
@@ -366,7 +367,7 @@ func TestNamesOfLoopback(t *testing.T) {
 		spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/etc/resolv.conf", Type: "bind", Source: file, Options: []string{"bind", "ro"}})
 	}
 	o := s.runBundle(s.bundle(sh("nslookup -type=a anything.example. 2>&1"), inHosts, bound))
-	if !strings.Contains(o.stdout, "REFUSED") {
+	if !strings.Contains(o.Stdout, "REFUSED") {
 		t.Errorf("%v", o)
 	}
 }
@@ -378,7 +379,7 @@ func TestPublishedPorts(t *testing.T) {
 	serve := sh("mkdir -p /www; echo served > /www/index.html; exec httpd -f -p 80 -h /www")
 	id, _, _ := s.detached(s.bundle(serve, inHosts, annotated("io.microvm.publish", port+":80,[::1]:"+port+":80")))
 	for _, host := range []string{"127.0.0.1", "[::1]"} {
-		eventually(t, "the published port answers at "+host, func() bool {
+		command.Eventually(t, "the published port answers at "+host, func() bool {
 			resp, err := http.Get("http://" + host + ":" + port)
 			if err != nil {
 				return false
@@ -390,12 +391,12 @@ func TestPublishedPorts(t *testing.T) {
 	}
 	// The port is taken now, which another container is told.
 	o := s.runBundle(s.bundle(serve, inHosts, annotated("io.microvm.publish", port+":80")))
-	if o.code == 0 || !strings.Contains(o.stderr, "address already in use") {
+	if o.Code == 0 || !strings.Contains(o.Stderr, "address already in use") {
 		t.Errorf("the same port twice: %v", o)
 	}
-	s.command("delete", "--force", id).mustRun()
+	s.command("delete", "--force", id).Output()
 	o = s.runBundle(s.bundle(serve, annotated("io.microvm.publish", port+":80")))
-	if o.code == 0 || !strings.Contains(o.stderr, "no user-mode network") {
+	if o.Code == 0 || !strings.Contains(o.Stderr, "no user-mode network") {
 		t.Errorf("published from a namespace: %v", o)
 	}
 }

@@ -13,7 +13,7 @@ import (
 // refused runs a command that has to fail with want in its message.
 func (s *site) refused(t *testing.T, want string, args ...string) {
 	t.Helper()
-	if o := s.command(args...).run(); o.code == 0 || !strings.Contains(o.stderr, want) {
+	if o := s.command(args...).Run(); o.Code == 0 || !strings.Contains(o.Stderr, want) {
 		t.Errorf("%v: want a refusal with %q, %v", args, want, o)
 	}
 }
@@ -25,20 +25,20 @@ func TestPauseAndResume(t *testing.T) {
 	s.waitStatus(id, "running")
 	s.refused(t, "container not paused", "resume", id)
 
-	s.command("pause", id).mustRun()
+	s.command("pause", id).Output()
 	s.waitStatus(id, "paused")
 	s.refused(t, "container not running", "pause", id)
 	s.refused(t, "cannot exec in a paused container", "exec", id, "true")
 	s.refused(t, "not stopped: paused", "delete", id)
 
-	s.command("resume", id).mustRun()
+	s.command("resume", id).Output()
 	s.waitStatus(id, "running")
-	if o := s.command("exec", id, "echo", "thawed").run(); o.stdout != "thawed\n" {
+	if o := s.command("exec", id, "echo", "thawed").Run(); o.Stdout != "thawed\n" {
 		t.Errorf("exec after resume: %v", o)
 	}
 
-	s.command("pause", id).mustRun()
-	s.command("kill", id, "KILL").mustRun()
+	s.command("pause", id).Output()
+	s.command("kill", id, "KILL").Output()
 	if code := waitPid(t, pid); code != 137 {
 		t.Errorf("killed while paused: exit code %d, want 137", code)
 	}
@@ -69,9 +69,9 @@ func TestPauseThatDied(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.waitStatus(id, "paused")
-	s.command("resume", id).mustRun()
+	s.command("resume", id).Output()
 	s.waitStatus(id, "running")
-	if o := s.command("exec", id, "echo", "here").run(); o.stdout != "here\n" {
+	if o := s.command("exec", id, "echo", "here").Run(); o.Stdout != "here\n" {
 		t.Errorf("exec: %v", o)
 	}
 }
@@ -80,10 +80,10 @@ func TestPauseBeforeStart(t *testing.T) {
 	s := newSite(t)
 	b, id := s.bundle(sh("sleep 1000; true")), s.name()
 	s.launch(filepath.Join(b.dir, "out"), "create", "--bundle", b.dir, "--pid-file", filepath.Join(b.dir, "pid"), id)
-	s.command("pause", id).mustRun()
+	s.command("pause", id).Output()
 	s.refused(t, "cannot start a container in the paused state", "start", id)
-	s.command("resume", id).mustRun()
+	s.command("resume", id).Output()
 	s.waitStatus(id, "created")
-	s.command("pause", id).mustRun()
-	s.command("delete", "--force", id).mustRun()
+	s.command("pause", id).Output()
+	s.command("delete", "--force", id).Output()
 }

@@ -29,7 +29,7 @@ func TestQueuesForEachProcessor(t *testing.T) {
 		%[3]s 'use pairs' eth0 3 2>/dev/null || echo no third pair`, v4, v6, programName)
 	const one, both, echoed = "rx-0 tx-0 ", "rx-0 rx-1 tx-0 tx-1 ", "echoed echoed echoed echoed \n"
 	want := both + echoed + one + echoed + both + echoed + "no third pair\n"
-	if o := s.runBundle(s.withProgram(s.bundle(sh(script), here, two, netAdmin))); o.stdout != want {
+	if o := s.runBundle(s.withProgram(s.bundle(sh(script), here, two, netAdmin))); o.Stdout != want {
 		t.Errorf("%v, want %q", o, want)
 	}
 }

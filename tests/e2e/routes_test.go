@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/microvm/microvm/tests/command"
 	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
@@ -58,7 +59,7 @@ func TestGuestSeesWhatTheNamespaceHas(t *testing.T) {
 		ip(t, append([]string{"-n", n.name}, strings.Fields(args)...)...)
 	}
 	ip(t, "netns", "exec", n.name, "busybox", "sysctl", "-w", "net.ipv4.conf.eth0.rp_filter=2", "net.ipv6.conf.eth0.autoconf=0")
-	eventually(t, "the namespace's addresses are settled", func() bool {
+	command.Eventually(t, "the namespace's addresses are settled", func() bool {
 		return !strings.Contains(ip(t, "-n", n.name, "addr"), "tentative")
 	})
 	there := map[string][]string{
@@ -71,17 +72,17 @@ func TestGuestSeesWhatTheNamespaceHas(t *testing.T) {
 	s := newSite(t)
 	id, _, _ := s.detached(s.bundle(sh(idle), n.in, withHostsPrograms(t)))
 	for ask, there := range there {
-		here := lines(s.command(append([]string{"exec", id, "/usr/bin/ip"}, strings.Fields(ask)...)...).mustRun())
+		here := lines(s.command(append([]string{"exec", id, "/usr/bin/ip"}, strings.Fields(ask)...)...).Output())
 		slices.Sort(there)
 		slices.Sort(here)
 		if !slices.Equal(there, here) {
 			t.Errorf("ip %s: in the namespace\n%s\nin the guest\n%s", ask, strings.Join(there, "\n"), strings.Join(here, "\n"))
 		}
 	}
-	if got := s.command("exec", id, "cat", "/proc/sys/net/ipv4/conf/eth0/rp_filter", "/proc/sys/net/ipv6/conf/eth0/autoconf").mustRun(); got != "2\n0\n" {
+	if got := s.command("exec", id, "cat", "/proc/sys/net/ipv4/conf/eth0/rp_filter", "/proc/sys/net/ipv6/conf/eth0/autoconf").Output(); got != "2\n0\n" {
 		t.Errorf("settings of the interface: %q", got)
 	}
-	s.command("delete", "--force", id).mustRun()
+	s.command("delete", "--force", id).Output()
 }
 
 // lines are those of text, without the numbers of interfaces before them. That the
@@ -103,19 +104,19 @@ func TestContainersOwnAddressesStay(t *testing.T) {
 	s := newSite(t)
 	script := "ip addr add 10.77.5.5/24 dev eth0 && ip -6 addr add fd75::5/64 dev eth0 && ip route add 10.66.0.0/16 via 10.77.0.1 && touch /ready; " + idle
 	id, _, _ := s.detached(s.bundle(sh(script), n.in, netAdmin))
-	eventually(t, "the container has set them", func() bool { return s.command("exec", id, "test", "-e", "/ready").run().code == 0 })
-	show := func() string { return s.command("exec", id, "sh", "-c", "ip addr; ip route").mustRun() }
+	command.Eventually(t, "the container has set them", func() bool { return s.command("exec", id, "test", "-e", "/ready").Run().Code == 0 })
+	show := func() string { return s.command("exec", id, "sh", "-c", "ip addr; ip route").Output() }
 	n.join("net1")
-	eventually(t, "the new interface is there", func() bool { return strings.Contains(show(), "net1: <BROADCAST,MULTICAST,UP,LOWER_UP>") })
+	command.Eventually(t, "the new interface is there", func() bool { return strings.Contains(show(), "net1: <BROADCAST,MULTICAST,UP,LOWER_UP>") })
 	ip(t, "-n", n.name, "route", "del", "10.88.0.0/16")
-	eventually(t, "a route of the namespace is gone", func() bool { return !strings.Contains(show(), "10.88.0.0/16") })
+	command.Eventually(t, "a route of the namespace is gone", func() bool { return !strings.Contains(show(), "10.88.0.0/16") })
 	out := show()
 	for _, own := range []string{"inet 10.77.5.5/24", "inet6 fd75::5/64", "10.66.0.0/16 via 10.77.0.1"} {
 		if !strings.Contains(out, own) {
 			t.Errorf("the container's own %q is gone:\n%s", own, out)
 		}
 	}
-	s.command("delete", "--force", id).mustRun()
+	s.command("delete", "--force", id).Output()
 }
 
 // TestRouters has a router on the link, which the namespace hears before the
@@ -124,27 +125,27 @@ func TestRouters(t *testing.T) {
 	labtest.SameOnBoth(t)
 	n := newNeighbourhood(t)
 	router := newInsider(t, "/run/netns/"+n.peer)
-	eventually(t, "the namespace has an address of the router's", func() bool {
+	command.Eventually(t, "the namespace has an address of the router's", func() bool {
 		router.advertise("fd55::")
 		return strings.Contains(ip(t, "-n", n.name, "addr"), "inet6 fd55:")
 	})
 	s := newSite(t)
 	id, _, _ := s.detached(s.bundle(sh(idle), n.in))
-	show := func() string { return s.command("exec", id, "sh", "-c", "ip addr; ip -6 route").mustRun() }
+	show := func() string { return s.command("exec", id, "sh", "-c", "ip addr; ip -6 route").Output() }
 	out := show()
 	if !strings.Contains(out, "inet6 fd55:") || !strings.Contains(out, "default via fe80:") {
 		t.Errorf("the guest begins with\n%s", out)
 	}
-	eventually(t, "the guest hears the router", func() bool {
+	command.Eventually(t, "the guest hears the router", func() bool {
 		router.advertise("fd56::")
 		return strings.Contains(show(), "inet6 fd56:")
 	})
 	n.join("net1")
-	eventually(t, "the new interface is there", func() bool { return strings.Contains(show(), "net1") })
+	command.Eventually(t, "the new interface is there", func() bool { return strings.Contains(show(), "net1") })
 	if out := show(); !strings.Contains(out, "inet6 fd55:") || !strings.Contains(out, "inet6 fd56:") {
 		t.Errorf("after a change of the namespace the guest has\n%s", out)
 	}
-	s.command("delete", "--force", id).mustRun()
+	s.command("delete", "--force", id).Output()
 }
 
 // advertise sends a router advertisement with a prefix of 64 bits out of eth0 (RFC

@@ -35,7 +35,7 @@ func TestExitCodes(t *testing.T) {
 	s := newSite(t)
 	for script, want := range map[string]int{"exit 0": 0, "exit 7": 7, "exit 255": 255, "kill -9 $$": 137} {
 		// A shell that is PID 1 of its namespace is deaf to its own signals.
-		if o := s.runBundle(s.bundle(sh("sh -c '" + script + "'; exit $?"))); o.code != want {
+		if o := s.runBundle(s.bundle(sh("sh -c '" + script + "'; exit $?"))); o.Code != want {
 			t.Errorf("%q: want %d, %v", script, want, o)
 		}
 	}
@@ -98,7 +98,7 @@ func TestReadOnlyRoot(t *testing.T) {
 		spec.Process.Capabilities = &specs.LinuxCapabilities{Bounding: all, Effective: all, Permitted: all}
 	})
 	o := s.runBundle(b)
-	if o.code != 0 || !strings.Contains(o.stderr, "Read-only file system") {
+	if o.Code != 0 || !strings.Contains(o.Stderr, "Read-only file system") {
 		t.Errorf("%v", o)
 	}
 	if _, err := os.Stat(b.rootfs("file")); err == nil {
@@ -165,7 +165,7 @@ echo ok`
 	})
 	o := s.runBundle(b)
 	want := "volume\nread-only volume\none file\nhas /scratch\nhas /proc\nhas /sys\nhas /dev/pts\nhas /dev/mqueue\nhas /dev/shm\nsize 4096\nok\n"
-	if o.stdout != want {
+	if o.Stdout != want {
 		t.Errorf("got %v\nwant %s", o, want)
 	}
 	for name, want := range map[string]string{"rw/b": "new\n", "single": "one file\nmore\n", "ro/b": ""} {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/microvm/microvm/tests/command"
 	"github.com/microvm/microvm/tests/inventory"
 )
 
@@ -27,14 +28,9 @@ const (
 func TestSecretsReachNoLog(t *testing.T) {
 	s := newSite(t)
 	log := filepath.Join(t.TempDir(), "log")
-	config := filepath.Join(t.TempDir(), "config.toml")
-	if err := os.WriteFile(config, []byte("debug = true\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	call := func(args ...string) *command {
-		c := s.command(args...)
-		c.args = append([]string{"--debug", "--log", log, "--config", config}, c.args...)
-		return c
+	config := configured(t, "debug = true\n")
+	call := func(args ...string) *command.Command {
+		return s.command(append([]string{"--debug", "--log", log, "--config", config}, args...)...)
 	}
 	b := s.bundle(sh("cat /secret >/dev/null; touch /up; sleep 1000"), privileged, func(spec *specs.Spec) {
 		spec.Process.Env = append(spec.Process.Env, "PASSWORD="+environmentSecret)
@@ -44,8 +40,8 @@ func TestSecretsReachNoLog(t *testing.T) {
 	}
 	id := s.name()
 	s.launchWith(call("run", "--detach", "--bundle", b.dir, id), filepath.Join(b.dir, "stdout"))
-	eventually(t, "the container is up", func() bool { _, err := os.Stat(b.rootfs("up")); return err == nil })
-	if said := call("exec", "--env", "TOKEN="+execSecret, id, "sh", "-c", "echo $PASSWORD $TOKEN; cat /secret").mustRun(); said != environmentSecret+" "+execSecret+"\n"+fileSecret+"\n" {
+	command.Eventually(t, "the container is up", func() bool { _, err := os.Stat(b.rootfs("up")); return err == nil })
+	if said := call("exec", "--env", "TOKEN="+execSecret, id, "sh", "-c", "echo $PASSWORD $TOKEN; cat /secret").Output(); said != environmentSecret+" "+execSecret+"\n"+fileSecret+"\n" {
 		t.Errorf("inside: %q", said)
 	}
 	checkPrivate(t, s.root)
@@ -53,9 +49,9 @@ func TestSecretsReachNoLog(t *testing.T) {
 	for _, pid := range inventory.Descendants("") {
 		checkSecrets(t, fmt.Sprintf("/proc/%d/cmdline", pid))
 	}
-	_ = call("exec", id, "sh", "-c", "echo c >/proc/sysrq-trigger").run() // the machine is gone
+	_ = call("exec", id, "sh", "-c", "echo c >/proc/sysrq-trigger").Run() // the machine is gone
 	s.waitStatus(id, "stopped")
-	call("delete", id).mustRun()
+	call("delete", id).Output()
 	checkSecrets(t, log)
 	if said, err := os.ReadFile(log); err != nil || !strings.Contains(string(said), "level=debug") || !strings.Contains(string(said), "Kernel panic") {
 		t.Errorf("the log is not talkative: %v: %s", err, said)

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/microvm/microvm/tests/command"
 )
 
 // keepDatabases has SQLite commit one record after the other to a database with a
@@ -57,7 +59,7 @@ func TestSQLiteLosesNothing(t *testing.T) {
 		}
 		return found
 	}
-	eventually(t, "there are some records", func() bool {
+	command.Eventually(t, "there are some records", func() bool {
 		c := committed()
 		return len(c["log"]) >= 100 && len(c["journal"]) >= 50
 	})

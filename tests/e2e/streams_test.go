@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/microvm/microvm/runtime/stdio"
+	"github.com/microvm/microvm/tests/command"
 )
 
 func TestStdinToStdoutIsExact(t *testing.T) {
@@ -25,9 +26,9 @@ func TestStdinToStdoutIsExact(t *testing.T) {
 	in := make([]byte, 16<<20+7)
 	rand.New(rand.NewSource(1)).Read(in)
 	b := s.bundle([]string{"/bin/cat"})
-	o := s.command("run", "--bundle", b.dir, s.name()).input(bytes.NewReader(in)).run()
-	if o.code != 0 || sha256.Sum256([]byte(o.stdout)) != sha256.Sum256(in) {
-		t.Errorf("exit code %d, %d bytes in, %d bytes out, equal: %v; stderr: %s", o.code, len(in), len(o.stdout), o.stdout == string(in), o.stderr)
+	o := s.command("run", "--bundle", b.dir, s.name()).Input(bytes.NewReader(in)).Run()
+	if o.Code != 0 || sha256.Sum256([]byte(o.Stdout)) != sha256.Sum256(in) {
+		t.Errorf("exit code %d, %d bytes in, %d bytes out, equal: %v; stderr: %s", o.Code, len(in), len(o.Stdout), o.Stdout == string(in), o.Stderr)
 	}
 }
 
@@ -40,7 +41,7 @@ func TestStdoutAndStderrKeepApart(t *testing.T) {
 		fmt.Fprintf(&stdout, "out %d\n", i)
 		fmt.Fprintf(&stderr, "err %d\n", i)
 	}
-	if o.code != 0 || o.stdout != stdout.String() || o.stderr != stderr.String() {
+	if o.Code != 0 || o.Stdout != stdout.String() || o.Stderr != stderr.String() {
 		t.Errorf("%v", o)
 	}
 }
@@ -49,8 +50,8 @@ func TestHalfCloseOfStdin(t *testing.T) {
 	s := newSite(t)
 	// The container answers only after it has seen the end of its input.
 	b := s.bundle(sh("n=$(wc -c); echo got $n; sleep 0.2; echo still here"))
-	o := s.command("run", "--bundle", b.dir, s.name()).input(strings.NewReader("12345")).run()
-	if o.code != 0 || o.stdout != "got 5\nstill here\n" {
+	o := s.command("run", "--bundle", b.dir, s.name()).Input(strings.NewReader("12345")).Run()
+	if o.Code != 0 || o.Stdout != "got 5\nstill here\n" {
 		t.Errorf("%v", o)
 	}
 }
@@ -58,17 +59,17 @@ func TestHalfCloseOfStdin(t *testing.T) {
 func TestOutputJustBeforeExitArrives(t *testing.T) {
 	s := newSite(t)
 	b := s.bundle(sh("head -c 3000000 /dev/zero"))
-	if o := s.runBundle(b); o.code != 0 || len(o.stdout) != 3000000 {
-		t.Errorf("exit code %d, %d bytes, stderr %s", o.code, len(o.stdout), o.stderr)
+	if o := s.runBundle(b); o.Code != 0 || len(o.Stdout) != 3000000 {
+		t.Errorf("exit code %d, %d bytes, stderr %s", o.Code, len(o.Stdout), o.Stderr)
 	}
 }
 
 func TestSlowReaderLosesNothing(t *testing.T) {
 	s := newSite(t)
 	b := s.bundle(sh("head -c 8000000 /dev/zero; echo end >&2"))
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), command.Patience)
 	defer cancel()
-	cmd := s.command("run", "--bundle", b.dir, s.name()).exec(ctx)
+	cmd := s.command("run", "--bundle", b.dir, s.name()).Exec(ctx)
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +118,7 @@ func descriptorSocket(t *testing.T) (path string, receive func() (fd int, messag
 	t.Cleanup(func() { l.Close() })
 	return path, func() (int, string) {
 		t.Helper()
-		if err := l.SetDeadline(time.Now().Add(patience)); err != nil {
+		if err := l.SetDeadline(time.Now().Add(command.Patience)); err != nil {
 			t.Fatal(err)
 		}
 		c, err := l.AcceptUnix()
@@ -152,7 +153,7 @@ type master struct {
 // expect reads from the terminal until it has seen want, and no further.
 func expect(t *testing.T, m *master, want string) {
 	t.Helper()
-	if err := m.SetReadDeadline(time.Now().Add(patience)); err != nil {
+	if err := m.SetReadDeadline(time.Now().Add(command.Patience)); err != nil {
 		t.Fatal(err)
 	}
 	p := make([]byte, 4096)
@@ -196,9 +197,9 @@ while :; do read line || continue; echo "line: $line"; [ "$line" = end ] && exit
 	path, receive := consoleSocket(t)
 	id := s.name()
 	pidFile := filepath.Join(b.dir, "pid")
-	s.command("create", "--bundle", b.dir, "--console-socket", path, "--pid-file", pidFile, id).mustRun()
+	s.command("create", "--bundle", b.dir, "--console-socket", path, "--pid-file", pidFile, id).Output()
 	master := receive()
-	s.command("start", id).mustRun()
+	s.command("start", id).Output()
 	expect(t, master, "is a terminal")
 	expect(t, master, "ready")
 	resize(t, master, 33, 99)
@@ -227,7 +228,7 @@ func TestForegroundTerminal(t *testing.T) {
 		shown   *master
 		newline string
 	}{{terminal, typed, "\r\n"}, {w, &master{File: r}, "\n"}} {
-		cmd := s.command("run", "--bundle", b.dir, s.name()).exec(t.Context())
+		cmd := s.command("run", "--bundle", b.dir, s.name()).Exec(t.Context())
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = terminal, c.stdout, terminal
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -289,8 +290,8 @@ func cook(t *testing.T, fd int) {
 func TestTerminalWithoutConsoleSocketIsRefused(t *testing.T) {
 	s := newSite(t)
 	b := s.bundle(sh("true"), withTerminal)
-	o := s.command("create", "--bundle", b.dir, s.name()).run()
-	if o.code == 0 || !strings.Contains(o.stderr, "console socket") {
+	o := s.command("create", "--bundle", b.dir, s.name()).Run()
+	if o.Code == 0 || !strings.Contains(o.Stderr, "console socket") {
 		t.Errorf("%v", o)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/microvm/microvm/tests/command"
 	program "github.com/microvm/microvm/tests/command"
 )
 
@@ -50,7 +51,7 @@ func startSystemd(t *testing.T) *systemd {
 		cmd.Wait()
 	})
 	children := fmt.Sprintf("/proc/%d/task/%[1]d/children", cmd.Process.Pid)
-	eventually(t, "systemd starts", func() bool {
+	command.Eventually(t, "systemd starts", func() bool {
 		data, err := os.ReadFile(children)
 		s.pid = strings.TrimSpace(string(data))
 		return err == nil && s.pid != "" && s.command("systemctl", "is-system-running").Run().Code == 0
@@ -71,7 +72,7 @@ func (s *systemd) runtime(at *site, args ...string) *program.Command {
 
 // removeCgroups waits for what was killed to be gone.
 func (s *systemd) removeCgroups() {
-	eventually(s.t, "systemd's cgroups can be removed", func() bool {
+	command.Eventually(s.t, "systemd's cgroups can be removed", func() bool {
 		exec.Command("find", s.cgroup, "-depth", "-type", "d", "-exec", "rmdir", "{}", ";").Run()
 		_, err := os.Stat(s.cgroup)
 		return os.IsNotExist(err)
@@ -107,7 +108,7 @@ func TestSystemdCgroup(t *testing.T) {
 		t.Errorf("an exec is in %s", out)
 	}
 	systemd.runtime(at, "delete", "--force", id).Output()
-	eventually(t, "the scope is gone", func() bool {
+	command.Eventually(t, "the scope is gone", func() bool {
 		return systemd.command("systemctl", "status", "test-"+id+".scope").Run().Code == 4
 	})
 }

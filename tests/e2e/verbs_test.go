@@ -13,6 +13,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/microvm/microvm/tests/command"
 	"github.com/microvm/microvm/tests/lab/labtest"
 )
 
@@ -20,8 +21,8 @@ func TestPausedContainerStandsStill(t *testing.T) {
 	s := newSite(t)
 	b := s.bundle(sh("while :; do echo tick; sleep 0.1; done"))
 	id, pid, stdout := s.detached(b)
-	eventually(t, "it ticks", func() bool { return read(t, stdout) != "" })
-	s.command("pause", id).mustRun()
+	command.Eventually(t, "it ticks", func() bool { return read(t, stdout) != "" })
+	s.command("pause", id).Output()
 	if st := s.state(id); st.Status != "paused" || st.Pid != pid {
 		t.Errorf("state %+v", st)
 	}
@@ -40,22 +41,22 @@ func TestPausedContainerStandsStill(t *testing.T) {
 		{[]string{"delete", id}, "that is not stopped: paused"},
 		{[]string{"checkpoint", id}, "checkpoint is not supported"},
 	} {
-		if o := s.command(c.args...).run(); o.code == 0 || !strings.Contains(o.stderr, c.want) {
+		if o := s.command(c.args...).Run(); o.Code == 0 || !strings.Contains(o.Stderr, c.want) {
 			t.Errorf("%v: %v", c.args, o)
 		}
 	}
-	waiting := make(chan outcome)
-	go func() { waiting <- s.command("exec", "--ignore-paused", id, "echo", "at last").run() }()
-	s.command("resume", id).mustRun()
-	if o := <-waiting; o.code != 0 || o.stdout != "at last\n" {
+	waiting := make(chan command.Outcome)
+	go func() { waiting <- s.command("exec", "--ignore-paused", id, "echo", "at last").Run() }()
+	s.command("resume", id).Output()
+	if o := <-waiting; o.Code != 0 || o.Stdout != "at last\n" {
 		t.Errorf("exec --ignore-paused: %v", o)
 	}
-	eventually(t, "it ticks again", func() bool { return len(read(t, stdout)) > before })
-	if o := s.command("resume", id).run(); o.code == 0 || !strings.Contains(o.stderr, "container not paused") {
+	command.Eventually(t, "it ticks again", func() bool { return len(read(t, stdout)) > before })
+	if o := s.command("resume", id).Run(); o.Code == 0 || !strings.Contains(o.Stderr, "container not paused") {
 		t.Errorf("resume: %v", o)
 	}
-	s.command("pause", id).mustRun()
-	s.command("kill", id, "KILL").mustRun()
+	s.command("pause", id).Output()
+	s.command("kill", id, "KILL").Output()
 	if code := waitPid(t, pid); code != 137 {
 		t.Errorf("killed while paused: exit code %d", code)
 	}
@@ -71,33 +72,33 @@ func TestUpdate(t *testing.T) {
 	})
 	id, _, _ := s.detached(b)
 	values := func() string {
-		return s.command("exec", id, "sh", "-c", "cd /sys/fs/cgroup; cat memory.max cpu.max pids.max cpu.weight").mustRun()
+		return s.command("exec", id, "sh", "-c", "cd /sys/fs/cgroup; cat memory.max cpu.max pids.max cpu.weight").Output()
 	}
-	s.command("update", "--memory", "80M", "--cpu-quota", "50000", "--cpu-period", "100000", "--pids-limit", "20", id).mustRun()
+	s.command("update", "--memory", "80M", "--cpu-quota", "50000", "--cpu-period", "100000", "--pids-limit", "20", id).Output()
 	if got := values(); got != "83886080\n50000 100000\n20\n100\n" {
 		t.Errorf("after flags: %q", got)
 	}
-	o := s.command("update", "--resources", "-", id).input(strings.NewReader(`{"cpu": {"shares": 2048}, "memory": {"reservation": 1048576}}`)).run()
-	if got := values(); o.code != 0 || !strings.HasPrefix(got, "83886080\n50000 100000\n20\n") || strings.HasSuffix(got, "\n100\n") {
+	o := s.command("update", "--resources", "-", id).Input(strings.NewReader(`{"cpu": {"shares": 2048}, "memory": {"reservation": 1048576}}`)).Run()
+	if got := values(); o.Code != 0 || !strings.HasPrefix(got, "83886080\n50000 100000\n20\n") || strings.HasSuffix(got, "\n100\n") {
 		t.Errorf("after a file: %v, %q", o, got)
 	}
 	// Options may come last. An idle cgroup has no weight, block I/O and
 	// real-time scheduling are not the guest's.
-	s.command("update", id, "--cpu-idle", "1", "--blkio-weight", "300").mustRun()
-	if got := s.command("exec", id, "cat", "/sys/fs/cgroup/cpu.idle").mustRun(); got != "1\n" {
+	s.command("update", id, "--cpu-idle", "1", "--blkio-weight", "300").Output()
+	if got := s.command("exec", id, "cat", "/sys/fs/cgroup/cpu.idle").Output(); got != "1\n" {
 		t.Errorf("cpu.idle: %q", got)
 	}
 	// What the kernel refuses is not asked for again.
-	if o := s.command("update", "--cpu-idle", "3", id).run(); o.code == 0 || !strings.Contains(o.stderr, "cpu.idle") {
+	if o := s.command("update", "--cpu-idle", "3", id).Run(); o.Code == 0 || !strings.Contains(o.Stderr, "cpu.idle") {
 		t.Errorf("idle 3: %v", o)
 	}
-	s.command("update", "--cpu-idle", "0", id).mustRun()
-	s.command("exec", id, "true").mustRun()
-	o = s.command("update", "--resources", "-", id).input(strings.NewReader(`{"cpu": {"realtimeRuntime": 1}}`)).run()
-	if o.code == 0 || !strings.Contains(o.stderr, "cpu.realtimeRuntime") {
+	s.command("update", "--cpu-idle", "0", id).Output()
+	s.command("exec", id, "true").Output()
+	o = s.command("update", "--resources", "-", id).Input(strings.NewReader(`{"cpu": {"realtimeRuntime": 1}}`)).Run()
+	if o.Code == 0 || !strings.Contains(o.Stderr, "cpu.realtimeRuntime") {
 		t.Errorf("real-time limits: %v", o)
 	}
-	if o := s.command("update", "--memory", "lots", id).run(); o.code == 0 || !strings.Contains(o.stderr, "invalid value for memory") {
+	if o := s.command("update", "--memory", "lots", id).Run(); o.Code == 0 || !strings.Contains(o.Stderr, "invalid value for memory") {
 		t.Errorf("no number: %v", o)
 	}
 }
@@ -114,7 +115,7 @@ func TestGrowingMachine(t *testing.T) {
 	}
 	id, _, _ := s.detached(limited(nil))
 	total := func() int {
-		kib, err := strconv.Atoi(strings.TrimSpace(s.command("exec", id, "awk", "/MemTotal/ {print $2}", "/proc/meminfo").mustRun()))
+		kib, err := strconv.Atoi(strings.TrimSpace(s.command("exec", id, "awk", "/MemTotal/ {print $2}", "/proc/meminfo").Output()))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -124,14 +125,14 @@ func TestGrowingMachine(t *testing.T) {
 		t.Errorf("%d MiB at the start", got)
 	}
 	for _, limit := range []int{300, 500, 400, 500} {
-		s.command("update", "--memory", strconv.Itoa(limit)+"M", id).mustRun()
+		s.command("update", "--memory", strconv.Itoa(limit)+"M", id).Output()
 		if got := total(); got < limit || got > limit+500 {
 			t.Errorf("%d MiB with a limit of %d", got, limit)
 		}
 	}
-	s.command("exec", id, "dd", "if=/dev/zero", "of=/dev/null", "bs=400M", "count=1").mustRun()
+	s.command("exec", id, "dd", "if=/dev/zero", "of=/dev/null", "bs=400M", "count=1").Output()
 	chosen, _, _ := s.detached(limited(map[string]string{"io.microvm.memory": "200"}))
-	if o := s.command("update", "--memory", "500M", chosen).run(); o.code == 0 || !strings.Contains(o.stderr, "the machine has no more than 0") {
+	if o := s.command("update", "--memory", "500M", chosen).Run(); o.Code == 0 || !strings.Contains(o.Stderr, "the machine has no more than 0") {
 		t.Errorf("a machine whose size the user chose: %v", o)
 	}
 }
@@ -156,9 +157,9 @@ func TestEvents(t *testing.T) {
 		spec.Linux.Resources = &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &limit}, Pids: &specs.LinuxPids{Limit: &pids}}
 	})
 	id, _, _ := s.detached(b)
-	eventually(t, "the loop is through", func() bool { _, err := os.Stat(b.rootfs("done")); return err == nil })
+	command.Eventually(t, "the loop is through", func() bool { _, err := os.Stat(b.rootfs("done")); return err == nil })
 	var e usage
-	if err := json.Unmarshal([]byte(s.command("events", "--stats", id).mustRun()), &e); err != nil {
+	if err := json.Unmarshal([]byte(s.command("events", "--stats", id).Output()), &e); err != nil {
 		t.Fatal(err)
 	}
 	cpu := e.Data.CPU.Usage
@@ -167,9 +168,9 @@ func TestEvents(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), command.Patience)
 	defer cancel()
-	cmd := s.command("events", "--interval", "200ms", id).exec(ctx)
+	cmd := s.command("events", "--interval", "200ms", id).Exec(ctx)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -190,13 +191,13 @@ func TestEvents(t *testing.T) {
 				t.Fatal(err)
 			}
 		case e.Type == "oom":
-			s.command("kill", id, "KILL").mustRun()
+			s.command("kill", id, "KILL").Output()
 		}
 	}
 	if err := cmd.Wait(); err != nil || seen["oom"] != 1 {
 		t.Errorf("events end with %v after %v", err, fmt.Sprint(seen))
 	}
-	if o := s.command("events", "--stats", id).run(); o.code == 0 || !strings.Contains(o.stderr, "is not running") {
+	if o := s.command("events", "--stats", id).Run(); o.Code == 0 || !strings.Contains(o.Stderr, "is not running") {
 		t.Errorf("events of a stopped container: %v", o)
 	}
 }

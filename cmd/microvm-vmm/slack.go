@@ -9,7 +9,7 @@ import (
 )
 
 // timerSlack is how late a timer of the file server may be, as for the VM process
-// (package runtime/sandbox): the Go runtime looks after its threads every 20 microseconds
+// (package runtime/isolation): the Go runtime looks after its threads every 20 microseconds
 // while some work, and each look costs more than many a request, most of all where the
 // processor has other work. A thread that is about to take over a request of another's
 // sleeps for as long, too, which is seldom and was not seen in any figure.

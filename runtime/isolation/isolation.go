@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -13,10 +14,20 @@ import (
 	"github.com/microvm/microvm/vmm/control"
 )
 
-// Attributes are those of a process that goes to jail; more are flags of clone(2) for
-// namespaces besides. Who has no rights over namespaces has them in a user namespace,
-// where the process is the same user and nobody else exists.
-func Attributes(more uintptr) *syscall.SysProcAttr {
+// Start starts a process that goes to jail, in [control.Namespaces] and those that more
+// flags of clone(2) say. Who has no rights over namespaces has them in a user namespace,
+// where the process is the same user and nobody else exists. Where the host refuses
+// namespaces the error says what to do.
+func Start(cmd *exec.Cmd, more uintptr) error {
+	cmd.SysProcAttr = attributes(more)
+	err := withSlack(cmd.Start)
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("%w: its jail needs new namespaces: run as root with CAP_SYS_ADMIN, or allow user namespaces (user.max_user_namespaces, kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns)", err)
+	}
+	return err
+}
+
+func attributes(more uintptr) *syscall.SysProcAttr {
 	// A session of its own is not hit by the terminal's signals.
 	a := &syscall.SysProcAttr{Setsid: true, Cloneflags: control.Namespaces | more}
 	if !mayUnshare() {
@@ -35,13 +46,4 @@ func mayUnshare() bool {
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var caps [2]unix.CapUserData
 	return unix.Capget(&hdr, &caps[0]) == nil && caps[0].Effective&(1<<unix.CAP_SYS_ADMIN) != 0
-}
-
-// StartError says of a process that was not started what to do about namespaces that the
-// host refuses.
-func StartError(err error) error {
-	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EINVAL) {
-		return fmt.Errorf("%w: its jail needs new namespaces: run as root with CAP_SYS_ADMIN, or allow user namespaces (user.max_user_namespaces, kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns)", err)
-	}
-	return err
 }

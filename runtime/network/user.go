@@ -94,12 +94,11 @@ func (u *User) spawn(socket *os.File) error {
 	u.cmd.Stderr = &u.said
 	u.cmd.Dir = "/"
 	u.cmd.Env = []string{}
-	u.cmd.SysProcAttr = isolation.Attributes(0)
-	err = u.cmd.Start()
+	err = isolation.Start(u.cmd, 0)
 	started.Close()
 	if err != nil {
 		u.cmd = nil
-		return isolation.StartError(err)
+		return err
 	}
 	if n, _ := ready.Read(make([]byte, 1)); n == 1 {
 		u.ended = make(chan struct{})

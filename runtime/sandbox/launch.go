@@ -104,17 +104,16 @@ func (vm *VM) start(d *donation, logs *os.File) error {
 	vm.cmd.Stderr = d.files[d.config.Log-firstFD]
 	vm.cmd.Dir = "/"
 	vm.cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
-	var more uintptr
-	if !vm.config.Stand {
-		more = control.EmptyNetwork
-	}
-	vm.cmd.SysProcAttr = isolation.Attributes(more)
 	// What this process got from its caller without wanting it is not handed on.
 	if err := unix.CloseRange(firstFD, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return fmt.Errorf("mark descriptors close-on-exec: %w", err)
 	}
-	if err := withSlack(vm.cmd.Start); err != nil {
-		return fmt.Errorf("start VM process: %w", isolation.StartError(err))
+	var more uintptr
+	if !vm.config.Stand {
+		more = control.EmptyNetwork
+	}
+	if err := isolation.Start(vm.cmd, more); err != nil {
+		return fmt.Errorf("start VM process: %w", err)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package sandbox
+package isolation
 
 import (
 	"fmt"
@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// timerSlack is how late a timer of the VM process may be. While a guest runs, the
+// timerSlack is how late a timer of the process may be. While a guest runs, the
 // Go runtime looks after its threads every 20 microseconds, for whom nothing there
 // is in such a hurry; each look takes the processor from the guest, which costs
 // most where the host is a virtual machine itself. QEMU sets its own.

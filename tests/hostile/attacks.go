@@ -49,7 +49,7 @@ var attacks = map[string][]attack{
 		{"features that were not offered", []string{"vmm/virtio/mmio:TestFeatures/unoffered device bit"}},
 		{"FEATURES_OK skipped", []string{"vmm/virtio/mmio:TestStatusOutOfOrder/FEATURES_OK skipped"}},
 		{"status bits cleared", []string{"vmm/virtio/mmio:TestStatusOutOfOrder/bits cleared"}},
-		{"a thousand resets", []string{"vmm/virtio/mmio:TestThousandResets", "vmm/virtio/fs:TestManyResets", "vmm/virtio/vsock:TestManyResets"}},
+		{"a thousand resets", []string{"vmm/virtio/mmio:TestThousandResets", "vmm/virtio/fs:TestManyResets", "vmm/virtio/vsock:TestManyResets", "vmm/virtio/net:TestManyResets"}},
 		{"reset with requests in flight", []string{"vmm/virtio/fs:TestResetEndsWaitingLocks", "vmm/virtio/vsock:TestResetInTheMiddle", "vmm/virtio/console:TestResetUnderLoad", "vmm/virtio/net:TestResetGivesBuffersBack"}},
 		{"DRIVER_OK without a queue", []string{"vmm/virtio/mmio:TestDriverOKWithoutQueue"}},
 		{"a storm of notifications while the status changes", []string{"vmm/virtio/mmio:TestStormDuringStatusChanges"}},

@@ -248,7 +248,7 @@ func TestHostileCommands(t *testing.T) {
 		}
 		p.control.FreeAll()
 	}
-	if took, least := time.Since(began), (changes-2)*switchEvery; took < least {
+	if took, least := time.Since(began), (changes-2)*askEvery; took < least {
 		t.Errorf("%d changes took %v, want %v at least", changes, took, least)
 	}
 	if !p.sends(0) || len(p.failed)+len(p.warned) > 0 {

@@ -11,8 +11,8 @@ import (
 
 // files are what frames come from and go to. Several are the queues of one tap.
 type files struct {
-	all      []file
-	switched time.Time // when queues were last taken into use or out of it
+	all   []file
+	asked time.Time // when the kernel was last asked to change a tap
 }
 
 // file is a descriptor of the device's own. Off says that the kernel brings it no
@@ -22,9 +22,21 @@ type file struct {
 	off bool
 }
 
-// switchEvery bounds how often a driver can have the kernel change a tap's queues,
-// which takes a lock that all networks of the host have in common.
-const switchEvery = 10 * time.Millisecond
+// askEvery bounds how often a driver can have the kernel change a tap, which takes a lock
+// that all networks of the host have in common and tells whoever follows them.
+const askEvery = 10 * time.Millisecond
+
+// pace waits until the kernel may be asked again. It holds up nobody but the driver.
+func (f *files) pace() {
+	time.Sleep(time.Until(f.asked.Add(askEvery)))
+	f.asked = time.Now()
+}
+
+// setUp has a tap hand over only what the driver said it can take.
+func (f *files) setUp(features uint64) error {
+	f.pace()
+	return setUpTap(f.all[0].fd, features)
+}
 
 // use has a tap bring its frames to the first n files only.
 func (f *files) use(n int) error {
@@ -40,8 +52,7 @@ func (f *files) turn(queue *file, off bool) error {
 	if queue.off == off {
 		return nil
 	}
-	time.Sleep(time.Until(f.switched.Add(switchEvery)))
-	f.switched = time.Now()
+	f.pace()
 	if err := attachQueue(queue.fd, !off); err != nil {
 		return err
 	}

@@ -127,6 +127,30 @@ func openTap(flags uint16) (*os.File, error) {
 	return f, nil
 }
 
+// TestManyResets resets a device with a tap as often as it can: the kernel is asked to
+// change the tap no more than the bound says.
+func TestManyResets(t *testing.T) {
+	g := newGuest(t, true)
+	tap, _ := newTap(t, 1)
+	if err := g.dev.Attach(tap); err != nil {
+		t.Fatal(err)
+	}
+	g.activate()
+	began := time.Now()
+	const resets = 20
+	for range resets {
+		g.dev.Reset()
+		g.activate()
+	}
+	if took, least := time.Since(began), (resets-1)*askEvery; took < least {
+		t.Errorf("%d resets took %v, want %v at least", resets, took, least)
+	}
+	g.send(noHeader, frame(100))
+	if s := g.dev.Stats(); s.Sent != 1 || len(g.failed)+len(g.warned) > 0 {
+		t.Errorf("the device stopped: %+v", s)
+	}
+}
+
 // TestTapRefusesBadOffsets sends headers whose segments and checksums are not in
 // the frame. The kernel refuses what makes no sense to it, and the device goes on.
 func TestTapRefusesBadOffsets(t *testing.T) {

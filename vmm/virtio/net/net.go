@@ -205,7 +205,7 @@ func (d *Device) settle() error {
 		return nil
 	}
 	if d.config.Tap && len(d.pumps) == 0 {
-		if err := setUpTap(d.files.all[0].fd, d.active.Features); err != nil {
+		if err := d.files.setUp(d.active.Features); err != nil {
 			return err
 		}
 	}

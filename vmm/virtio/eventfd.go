@@ -88,13 +88,6 @@ func (e *EventFD) Restart() {
 	}
 }
 
-// Close stops the doorbell and closes its descriptor. Only a Wait that has begun
-// may go on.
-func (e *EventFD) Close() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.file != nil {
-		return e.file.Close()
-	}
-	return unix.Close(e.fd)
-}
+// Close stops the doorbell and closes its descriptor. A Wait returns false from then on;
+// nobody may ring it or look at FD any more.
+func (e *EventFD) Close() error { return e.polled().Close() }

@@ -25,3 +25,27 @@ func TestEventFDStopUnblocksWait(t *testing.T) {
 		t.Fatal("doorbell dead after Restart")
 	}
 }
+
+// TestEventFDWaitAfterClose does not take another's rings, whose descriptor has the
+// number now.
+func TestEventFDWaitAfterClose(t *testing.T) {
+	e, err := NewEventFD()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+	other, err := NewEventFD()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	other.Ring()
+	if e.Wait() {
+		t.Errorf("descriptor %d is waited for, which was closed", e.FD())
+	}
+	if !other.Wait() {
+		t.Error("another doorbell has lost its ring")
+	}
+}

@@ -56,9 +56,22 @@ func New(t testing.TB, mem *guestmem.Memory, base uint64, size uint16, heap uint
 	avail := desc + 16*n
 	used := align(avail+6+2*n, 4)
 	start := align(used+6+8*n, 4096)
-	return &Driver{
+	d := &Driver{
 		t: t, Mem: mem, heap: start, heapBase: start, heapEnd: start + heap,
 		Config: queue.Config{Size: size, Desc: desc, Avail: avail, Used: used, EventIdx: true, Indirect: true},
+	}
+	t.Cleanup(d.close)
+	return d
+}
+
+// close closes the doorbells. What a test is to clean up that was made later, such as
+// the device, comes before: nobody may wait for a doorbell that is closed, whose
+// descriptor is somebody else's by then.
+func (d *Driver) close() {
+	for _, e := range []*virtio.EventFD{d.kick, d.irq} {
+		if e != nil {
+			e.Close()
+		}
 	}
 }
 
@@ -83,7 +96,6 @@ func (d *Driver) Activated() *virtio.Queue {
 		if err != nil {
 			d.t.Fatal(err)
 		}
-		d.t.Cleanup(func() { fd.Close() })
 		*e = fd
 	}
 	d.kick.Restart()

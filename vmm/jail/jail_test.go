@@ -51,9 +51,25 @@ func commit(t testing.TB, path string, flags uintptr, files []*os.File, args ...
 
 const namespaces = control.Namespaces | control.EmptyNetwork
 
+// wantDeeds has deeds done in a jail: those that are allowed say what is wanted, and the
+// others are deadly.
+func wantDeeds(t *testing.T, allowed map[string]string, deadly []string, do func(deed string) (string, syscall.WaitStatus)) {
+	t.Helper()
+	for deed, want := range allowed {
+		if out, status := do(deed); out != want || status.Signaled() {
+			t.Errorf("%s: %q, %v; want %q", deed, out, status, want)
+		}
+	}
+	for _, deed := range deadly {
+		if out, status := do(deed); !status.Signaled() || status.Signal() != unix.SIGSYS || status.CoreDump() {
+			t.Errorf("%s: %q, %v; want death by SIGSYS without a core", deed, out, status)
+		}
+	}
+}
+
 func TestDeeds(t *testing.T) {
 	path := prisoner(t)
-	for deed, want := range map[string]string{
+	allowed := map[string]string{
 		"nothing":   "done",
 		"threads":   "done",
 		"open":      "no such file or directory",
@@ -61,26 +77,19 @@ func TestDeeds(t *testing.T) {
 		"create":    "read-only file system",
 		"mkdir":     "read-only file system",
 		"capset":    "operation not permitted",
-	} {
-		if out, status := commit(t, path, namespaces, nil, deed); out != want || status.Signaled() {
-			t.Errorf("%s: %q, %v; want %q", deed, out, status, want)
-		}
 	}
-	for _, deed := range []string{
+	deadly := []string{
 		"execve", "fork", "fork as fcntl", "fork as pread", "clone3", "socket", "socketpair", "mount", "umount", "unshare", "setns", "chroot", "ptrace", "process_vm_readv",
 		"open_by_handle_at", "bpf", "io_uring_setup", "userfaultfd", "keyctl", "memfd_create", "mmap code", "mprotect code", "ioctl",
 		"prctl", "fcntl", "kill", "tgkill another", "setuid", "x32",
-	} {
-		if out, status := commit(t, path, namespaces, nil, deed); !status.Signaled() || status.Signal() != unix.SIGSYS || status.CoreDump() {
-			t.Errorf("%s: %q, %v; want death by SIGSYS without a core", deed, out, status)
-		}
 	}
+	wantDeeds(t, allowed, deadly, func(deed string) (string, syscall.WaitStatus) { return commit(t, path, namespaces, nil, deed) })
 }
 
 // TestNetworkDeeds tries the jail of a user-mode network.
 func TestNetworkDeeds(t *testing.T) {
 	path := prisoner(t)
-	for deed, want := range map[string]string{
+	allowed := map[string]string{
 		"nothing":    "done",
 		"threads":    "done",
 		"socket":     "done",
@@ -88,20 +97,15 @@ func TestNetworkDeeds(t *testing.T) {
 		"read names": "done",
 		"open":       "done",
 		"open proc":  "no such file or directory",
-	} {
-		if out, status := commit(t, path, control.Namespaces, nil, "network", deed); out != want || status.Signaled() {
-			t.Errorf("%s: %q, %v; want %q", deed, out, status, want)
-		}
 	}
-	for _, deed := range []string{
+	deadly := []string{
 		"create", "mkdir", "capset", "execve", "fork", "clone3", "socket unix", "socket netlink", "socketpair", "mount", "umount", "unshare", "setns", "chroot",
 		"ptrace", "process_vm_readv", "open_by_handle_at", "bpf", "io_uring_setup", "userfaultfd", "keyctl", "memfd_create", "mmap code", "mprotect code",
 		"ioctl", "ioctl run", "prctl", "fcntl", "kill", "tgkill another", "setuid", "x32",
-	} {
-		if out, status := commit(t, path, control.Namespaces, nil, "network", deed); !status.Signaled() || status.Signal() != unix.SIGSYS || status.CoreDump() {
-			t.Errorf("%s: %q, %v; want death by SIGSYS without a core", deed, out, status)
-		}
 	}
+	wantDeeds(t, allowed, deadly, func(deed string) (string, syscall.WaitStatus) {
+		return commit(t, path, control.Namespaces, nil, "network", deed)
+	})
 }
 
 func TestTopmost(t *testing.T) {
